@@ -1,0 +1,350 @@
+package layer
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// ParseJSON makes a message of a JSON object. Numbers written as integers
+// become int64, other numbers float64; where a key occurs twice, the last
+// counts. Otherwise the rules of [NewMessage] hold. It reads no further than
+// a message may reach, so it is safe on bytes from outside; bound their length
+// before.
+//
+// The error matches [ErrInvalidMessage] (or [ErrMessageTooLarge]) and names
+// the path to the value. It is also what Err of the returned message says.
+func ParseJSON(data []byte) (Message, error) {
+	p := jsonParser{dec: json.NewDecoder(bytes.NewReader(data))}
+	p.dec.UseNumber()
+	d, bad := p.parse(data)
+	m := p.finish(d, bad)
+	return m, m.Err()
+}
+
+// UnmarshalJSON implements [json.Unmarshaler] by [ParseJSON]. It replaces the
+// variable it is called on; copies made of it before are not affected.
+func (m *Message) UnmarshalJSON(data []byte) error {
+	parsed, err := ParseJSON(data)
+	if err != nil {
+		return err
+	}
+	*m = parsed
+	return nil
+}
+
+type jsonKey struct{}
+
+// JSON returns the message as a JSON object, with its keys in order and
+// nothing between tokens. Bytes become a string in standard base64; a float
+// that is a whole number keeps a decimal point or an exponent, so that
+// [ParseJSON] reads it as a float again. The characters <, > and & are escaped
+// in strings: the result may stand in HTML.
+//
+// It is computed once and shared: do not change it. The error matches
+// [ErrInvalidMessage] for a NaN or an infinity, which JSON does not have, and
+// names the path to it.
+func (m Message) JSON() ([]byte, error) {
+	if err := m.Err(); err != nil {
+		return nil, err
+	}
+	return m.Encoded(jsonKey{}, func() ([]byte, error) {
+		out, bad := appendJSON(make([]byte, 0, m.Size()+m.Size()/2), m.fields())
+		if bad != nil {
+			return nil, bad.error()
+		}
+		return slices.Clip(out), nil
+	})
+}
+
+// MarshalJSON implements [json.Marshaler]. It returns a copy of what JSON
+// returns.
+func (m Message) MarshalJSON() ([]byte, error) {
+	b, err := m.JSON()
+	return bytes.Clone(b), err
+}
+
+// jsonParser reads a message token by token.
+type jsonParser struct {
+	builder
+	dec *json.Decoder
+}
+
+func (p *jsonParser) parse(data []byte) (dict, *badValue) {
+	if !utf8.Valid(data) {
+		return nil, invalid("JSON is not UTF-8")
+	}
+	token, bad := p.token()
+	if bad != nil {
+		return nil, bad
+	}
+	if token != json.Delim('{') {
+		return nil, invalid("JSON is not an object")
+	}
+	d, bad := p.object(1)
+	if bad != nil {
+		return nil, bad
+	}
+	if _, ok := d.find(ReservedKey); ok {
+		return nil, invalid("the key is reserved").under(keyStep(ReservedKey))
+	}
+	if _, err := p.dec.Token(); err != io.EOF {
+		return nil, invalid("JSON goes on after the object")
+	}
+	return d, nil
+}
+
+func (p *jsonParser) token() (json.Token, *badValue) {
+	token, err := p.dec.Token()
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, invalid("JSON at byte %d: %v", p.dec.InputOffset(), err)
+	}
+	return token, nil
+}
+
+func (p *jsonParser) object(depth int) (dict, *badValue) {
+	if bad := p.open(0, depth); bad != nil {
+		return nil, bad
+	}
+	d := dict{}
+	for p.dec.More() {
+		token, bad := p.token()
+		if bad != nil {
+			return nil, bad
+		}
+		key, _ := token.(string) // the decoder refuses any other key
+		if bad := p.key(key); bad != nil {
+			return nil, bad
+		}
+		v, bad := p.element(depth)
+		if bad != nil {
+			return nil, bad.under(keyStep(key))
+		}
+		d = append(d, field{key, v})
+	}
+	if _, bad := p.token(); bad != nil { // the closing brace
+		return nil, bad
+	}
+	d, dropped := lastOfEachKey(d)
+	for _, f := range dropped {
+		p.size -= stringSize(len(f.key)) + sizeOf(f.value)
+	}
+	p.size += containerSize(len(d)) - containerSize(0)
+	return d, nil
+}
+
+func (p *jsonParser) array(depth int) (any, *badValue) {
+	if bad := p.open(0, depth); bad != nil {
+		return nil, bad
+	}
+	out := list{}
+	for p.dec.More() {
+		v, bad := p.element(depth)
+		if bad != nil {
+			return nil, bad.under(indexStep(len(out)))
+		}
+		out = append(out, v)
+	}
+	if _, bad := p.token(); bad != nil { // the closing bracket
+		return nil, bad
+	}
+	p.size += containerSize(len(out)) - containerSize(0)
+	return out, nil
+}
+
+func (p *jsonParser) element(depth int) (any, *badValue) {
+	token, bad := p.token()
+	if bad != nil {
+		return nil, bad
+	}
+	switch token := token.(type) {
+	case json.Delim:
+		if token == '{' {
+			return p.object(depth + 1)
+		}
+		return p.array(depth + 1)
+	case json.Number:
+		return p.number(string(token))
+	}
+	return p.value(token, depth)
+}
+
+func (p *jsonParser) number(text string) (any, *badValue) {
+	if strings.ContainsAny(text, ".eE") {
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, invalid("number %.40s is outside float64", text)
+		}
+		return p.value(f, 0)
+	}
+	i, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, invalid("integer %.40s is outside int64", text)
+	}
+	return p.value(i, 0)
+}
+
+// lastOfEachKey sorts the fields and takes out those whose key comes again.
+func lastOfEachKey(d dict) (kept, dropped dict) {
+	sortFields(d)
+	kept = d[:0]
+	for i, f := range d {
+		if i+1 < len(d) && d[i+1].key == f.key {
+			dropped = append(dropped, f)
+			continue
+		}
+		kept = append(kept, f)
+	}
+	clear(d[len(kept):])
+	return kept, dropped
+}
+
+// sizeOf is the msgpack length of a value inside a message.
+func sizeOf(v any) int {
+	switch v := v.(type) {
+	case int64:
+		return intSize(v)
+	case float64:
+		return 9
+	case string:
+		return stringSize(len(v))
+	case blob:
+		return bytesSize(len(v))
+	case list:
+		n := containerSize(len(v))
+		for _, e := range v {
+			n += sizeOf(e)
+		}
+		return n
+	case dict:
+		n := containerSize(len(v))
+		for _, f := range v {
+			n += stringSize(len(f.key)) + sizeOf(f.value)
+		}
+		return n
+	}
+	return 1 // nil, bool
+}
+
+func appendJSON(b []byte, v any) ([]byte, *badValue) {
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return strconv.AppendBool(b, v), nil
+	case int64:
+		return strconv.AppendInt(b, v, 10), nil
+	case float64:
+		return appendJSONFloat(b, v)
+	case string:
+		return appendJSONString(b, v), nil
+	case blob:
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, []byte(v))
+		return append(b, '"'), nil
+	case list:
+		return appendJSONList(b, v)
+	case dict:
+		return appendJSONDict(b, v)
+	}
+	return nil, invalid("%T", v) // a message holds no other type
+}
+
+func appendJSONList(b []byte, l list) ([]byte, *badValue) {
+	b = append(b, '[')
+	for i, e := range l {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var bad *badValue
+		if b, bad = appendJSON(b, e); bad != nil {
+			return nil, bad.under(indexStep(i))
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func appendJSONDict(b []byte, d dict) ([]byte, *badValue) {
+	b = append(b, '{')
+	for i, f := range d {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendJSONString(b, f.key), ':')
+		var bad *badValue
+		if b, bad = appendJSON(b, f.value); bad != nil {
+			return nil, bad.under(keyStep(f.key))
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// appendJSONFloat writes the shortest text that reads back as f, and as a
+// float.
+func appendJSONFloat(b []byte, f float64) ([]byte, *badValue) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return nil, invalid("JSON has no %v", f)
+	}
+	start := len(b)
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	b = strconv.AppendFloat(b, f, format, -1, 64)
+	if !bytes.ContainsAny(b[start:], ".e") {
+		b = append(b, ".0"...)
+	}
+	return b, nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONString writes a string that is known to be UTF-8. It escapes what
+// encoding/json escapes.
+func appendJSONString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i, r := range s {
+		var escape string
+		switch {
+		case r == '"':
+			escape = `\"`
+		case r == '\\':
+			escape = `\\`
+		case r == '\n':
+			escape = `\n`
+		case r == '\r':
+			escape = `\r`
+		case r == '\t':
+			escape = `\t`
+		case r == 0x2028: // ends a line in older JavaScript
+			escape = `\u2028`
+		case r == 0x2029:
+			escape = `\u2029`
+		case r < 0x20 || r == '<' || r == '>' || r == '&':
+			escape = `\u00` + string(hexDigits[r>>4]) + string(hexDigits[r&15])
+		default:
+			continue
+		}
+		b = append(append(b, s[start:i]...), escape...)
+		start = i + utf8.RuneLen(r)
+	}
+	return append(append(b, s[start:]...), '"')
+}
+
+var (
+	_ json.Marshaler   = Message{}
+	_ json.Unmarshaler = (*Message)(nil)
+	_ error            = (*Error)(nil)
+	_ fmt.Formatter    = Message{}
+)
