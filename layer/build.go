@@ -11,24 +11,27 @@ import (
 )
 
 // builder turns foreign values into the inside of one message. It counts what
-// it has taken, so that it stops before it has copied more than a message may
-// hold: a small value that refers to one large slice many times would
-// otherwise grow without bound.
+// a map or slice holds before it makes room for it: a small value that refers
+// to itself, or to one large slice many times, would otherwise grow without
+// bound.
 type builder struct {
-	values int
+	values int // inside the maps and slices so far
 	size   int // msgpack bytes so far
 }
 
 // badValue says what is wrong with a value, and where it is. The path is built
 // from the inside out while the builder returns.
 type badValue struct {
-	kind error
-	what string
+	err  error
 	path []string
 }
 
 func invalid(format string, args ...any) *badValue {
-	return &badValue{kind: ErrInvalidMessage, what: fmt.Sprintf(format, args...)}
+	return newBad(ErrInvalidMessage, format, args...)
+}
+
+func newBad(kind error, format string, args ...any) *badValue {
+	return &badValue{err: fmt.Errorf("%w: "+format, append([]any{kind}, args...)...)}
 }
 
 // under adds the step that led to the value.
@@ -40,10 +43,10 @@ func (v *badValue) under(step string) *badValue {
 	return v
 }
 
-func (v *badValue) error() error {
+func (v *badValue) error(op string) error {
 	slices.Reverse(v.path)
 	path := strings.TrimPrefix(strings.Join(v.path, ""), ".")
-	return &Error{Op: "message", Name: path, Err: fmt.Errorf("%w: %s", v.kind, v.what)}
+	return &Error{Op: op, Name: path, Err: v.err}
 }
 
 func keyStep(key string) string  { return "." + key }
@@ -51,7 +54,7 @@ func indexStep(index int) string { return "[" + strconv.Itoa(index) + "]" }
 
 func (b *builder) finish(d dict, bad *badValue) Message {
 	if bad != nil {
-		return Message{&content{err: bad.error()}}
+		return Message{&content{err: bad.error("message")}}
 	}
 	return Message{&content{fields: d, size: b.size}}
 }
@@ -64,48 +67,49 @@ func (b *builder) message(fields map[string]any) (dict, *badValue) {
 	return b.dict(fields, 1)
 }
 
-// add takes one more value, of the given size in bytes.
-func (b *builder) add(size int) *badValue {
-	if b.values++; b.values > MaxValues+1 { // the message's own map is not one of its values
-		return invalid("more than %d values", MaxValues)
-	}
-	return b.grow(size)
-}
-
-func (b *builder) grow(size int) *badValue {
-	if size > MaxSize-b.size {
-		return &badValue{kind: ErrMessageTooLarge, what: fmt.Sprintf("more than %d bytes", MaxSize)}
-	}
-	b.size += size
-	return nil
-}
-
 // open takes a map or slice of n elements at the given depth.
 func (b *builder) open(n, depth int) *badValue {
 	if depth > MaxDepth {
 		return invalid("nested deeper than %d", MaxDepth)
 	}
-	if n > MaxValues {
-		return invalid("more than %d values", MaxValues)
+	if bad := b.count(n); bad != nil {
+		return bad
 	}
-	return b.add(containerSize(n))
+	return b.grow(containerSize(n))
 }
 
-// value takes any value; its container is at depth.
-func (b *builder) value(v any, depth int) (any, *badValue) {
-	switch v := v.(type) {
+func (b *builder) count(n int) *badValue {
+	if n > MaxValues-b.values {
+		return invalid("more than %d values", MaxValues)
+	}
+	b.values += n
+	return nil
+}
+
+func (b *builder) grow(size int) *badValue {
+	if size > MaxSize-b.size {
+		return newBad(ErrMessageTooLarge, "more than %d bytes", MaxSize)
+	}
+	b.size += size
+	return nil
+}
+
+// value takes any value; its container is at depth. It returns what is right
+// as it is in the interface that it came in: another would be an allocation.
+func (b *builder) value(boxed any, depth int) (any, *badValue) {
+	switch v := boxed.(type) {
 	case nil:
-		return nil, b.add(1)
+		return nil, b.grow(1)
 	case bool:
-		return v, b.add(1)
+		return boxed, b.grow(1)
 	case string:
-		return b.string(v)
+		return boxed, b.string(v)
 	case int:
-		return int64(v), b.add(intSize(int64(v)))
+		return int64(v), b.grow(intSize(int64(v)))
 	case int64:
-		return v, b.add(intSize(v))
+		return boxed, b.grow(intSize(v))
 	case float64:
-		return v, b.add(9)
+		return boxed, b.grow(9)
 	case []byte:
 		return b.bytes(v)
 	case map[string]any:
@@ -113,26 +117,26 @@ func (b *builder) value(v any, depth int) (any, *badValue) {
 	case []any:
 		return b.list(len(v), depth+1, func(i int) any { return v[i] })
 	}
-	return b.reflected(reflect.ValueOf(v), depth)
+	return b.reflected(reflect.ValueOf(boxed), depth)
 }
 
 // reflected takes the kinds that value does not know by type.
 func (b *builder) reflected(v reflect.Value, depth int) (any, *badValue) {
 	switch v.Kind() {
 	case reflect.Bool:
-		return v.Bool(), b.add(1)
+		return v.Bool(), b.grow(1)
 	case reflect.String:
-		return b.string(v.String())
+		return v.String(), b.string(v.String())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return v.Int(), b.add(intSize(v.Int()))
+		return v.Int(), b.grow(intSize(v.Int()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		u := v.Uint()
 		if u > math.MaxInt64 {
 			return nil, invalid("integer %d is outside int64", u)
 		}
-		return int64(u), b.add(intSize(int64(u)))
+		return int64(u), b.grow(intSize(int64(u)))
 	case reflect.Float32, reflect.Float64:
-		return v.Float(), b.add(9)
+		return v.Float(), b.grow(9)
 	case reflect.Slice, reflect.Array:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			return b.reflectedBytes(v)
@@ -146,15 +150,15 @@ func (b *builder) reflected(v reflect.Value, depth int) (any, *badValue) {
 	return nil, invalid("%s", v.Type())
 }
 
-func (b *builder) string(s string) (any, *badValue) {
+func (b *builder) string(s string) *badValue {
 	if !utf8.ValidString(s) {
-		return nil, invalid("string %.40q is not UTF-8", s)
+		return invalid("string %.40q is not UTF-8", s)
 	}
-	return s, b.add(stringSize(len(s)))
+	return b.grow(stringSize(len(s)))
 }
 
 func (b *builder) bytes(p []byte) (any, *badValue) {
-	if bad := b.add(bytesSize(len(p))); bad != nil {
+	if bad := b.grow(bytesSize(len(p))); bad != nil {
 		return nil, bad
 	}
 	return blob(p), nil
@@ -234,6 +238,7 @@ func (b *builder) key(key string) *badValue {
 	return b.grow(stringSize(len(key)))
 }
 
+// sortFields keeps fields of one key, which JSON may have, in their order.
 func sortFields(d dict) {
 	slices.SortStableFunc(d, func(f, g field) int { return strings.Compare(f.key, g.key) })
 }

@@ -80,14 +80,25 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// outcome joins an error with ErrNotSent or ErrMaybeSent.
+var _ error = (*Error)(nil)
+
+// outcome joins an error with ErrNotSent or ErrMaybeSent. It has Is and As in
+// place of Unwrap so that it matches one of the two even where err, joined of
+// several, matches both.
 type outcome struct {
 	which error
 	err   error
 }
 
-func (o *outcome) Error() string   { return o.which.Error() + ": " + o.err.Error() }
-func (o *outcome) Unwrap() []error { return []error{o.which, o.err} }
+func (o *outcome) Error() string      { return o.which.Error() + ": " + o.err.Error() }
+func (o *outcome) As(target any) bool { return errors.As(o.err, target) }
+
+func (o *outcome) Is(target error) bool {
+	if target == ErrNotSent || target == ErrMaybeSent {
+		return target == o.which
+	}
+	return errors.Is(o.err, target)
+}
 
 // The outcomes that hot paths meet are made once.
 var (
@@ -97,7 +108,9 @@ var (
 )
 
 // NotSent returns err as an error that matches [ErrNotSent] too. An error that
-// already tells its outcome is returned as it is. For backends.
+// already tells its outcome is returned as it is; one that tells both, as when
+// parts of a send fared differently, becomes an [ErrMaybeSent]. nil stays nil.
+// For backends.
 func NotSent(err error) error {
 	switch err {
 	case nil:
@@ -113,7 +126,7 @@ func NotSent(err error) error {
 }
 
 // MaybeSent returns err as an error that matches [ErrMaybeSent] too. An error
-// that already tells its outcome is returned as it is. For backends.
+// that already tells its outcome is treated as by [NotSent]. For backends.
 func MaybeSent(err error) error {
 	if err == nil {
 		return nil
@@ -122,7 +135,11 @@ func MaybeSent(err error) error {
 }
 
 func withOutcome(which, err error) error {
-	if errors.Is(err, ErrNotSent) || errors.Is(err, ErrMaybeSent) {
+	notSent, maybeSent := errors.Is(err, ErrNotSent), errors.Is(err, ErrMaybeSent)
+	switch {
+	case notSent && maybeSent:
+		return &outcome{ErrMaybeSent, err}
+	case notSent || maybeSent:
 		return err
 	}
 	return &outcome{which, err}

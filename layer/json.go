@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -30,8 +29,12 @@ func ParseJSON(data []byte) (Message, error) {
 }
 
 // UnmarshalJSON implements [json.Unmarshaler] by [ParseJSON]. It replaces the
-// variable it is called on; copies made of it before are not affected.
+// variable it is called on; copies made of it before are not affected. As
+// encoding/json asks, null changes nothing.
 func (m *Message) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	parsed, err := ParseJSON(data)
 	if err != nil {
 		return err
@@ -58,7 +61,7 @@ func (m Message) JSON() ([]byte, error) {
 	return m.Encoded(jsonKey{}, func() ([]byte, error) {
 		out, bad := appendJSON(make([]byte, 0, m.Size()+m.Size()/2), m.fields())
 		if bad != nil {
-			return nil, bad.error()
+			return nil, bad.error("message")
 		}
 		return slices.Clip(out), nil
 	})
@@ -123,6 +126,9 @@ func (p *jsonParser) object(depth int) (dict, *badValue) {
 			return nil, bad
 		}
 		key, _ := token.(string) // the decoder refuses any other key
+		if bad := p.count(1); bad != nil {
+			return nil, bad
+		}
 		if bad := p.key(key); bad != nil {
 			return nil, bad
 		}
@@ -139,8 +145,7 @@ func (p *jsonParser) object(depth int) (dict, *badValue) {
 	for _, f := range dropped {
 		p.size -= stringSize(len(f.key)) + sizeOf(f.value)
 	}
-	p.size += containerSize(len(d)) - containerSize(0)
-	return d, nil
+	return d, p.grow(containerSize(len(d)) - containerSize(0))
 }
 
 func (p *jsonParser) array(depth int) (any, *badValue) {
@@ -149,6 +154,9 @@ func (p *jsonParser) array(depth int) (any, *badValue) {
 	}
 	out := list{}
 	for p.dec.More() {
+		if bad := p.count(1); bad != nil {
+			return nil, bad
+		}
 		v, bad := p.element(depth)
 		if bad != nil {
 			return nil, bad.under(indexStep(len(out)))
@@ -158,8 +166,7 @@ func (p *jsonParser) array(depth int) (any, *badValue) {
 	if _, bad := p.token(); bad != nil { // the closing bracket
 		return nil, bad
 	}
-	p.size += containerSize(len(out)) - containerSize(0)
-	return out, nil
+	return out, p.grow(containerSize(len(out)) - containerSize(0))
 }
 
 func (p *jsonParser) element(depth int) (any, *badValue) {
@@ -289,22 +296,25 @@ func appendJSONDict(b []byte, d dict) ([]byte, *badValue) {
 	return append(b, '}'), nil
 }
 
-// appendJSONFloat writes the shortest text that reads back as f, and as a
-// float.
 func appendJSONFloat(b []byte, f float64) ([]byte, *badValue) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return nil, invalid("JSON has no %v", f)
 	}
+	return appendFloat(b, f), nil
+}
+
+// appendFloat writes the shortest text that reads back as f, and as a float.
+func appendFloat(b []byte, f float64) []byte {
 	start := len(b)
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
 	}
 	b = strconv.AppendFloat(b, f, format, -1, 64)
-	if !bytes.ContainsAny(b[start:], ".e") {
+	if !bytes.ContainsAny(b[start:], ".eNI") { // NaN and Inf, which only Format prints
 		b = append(b, ".0"...)
 	}
-	return b, nil
+	return b
 }
 
 const hexDigits = "0123456789abcdef"
@@ -345,6 +355,4 @@ func appendJSONString(b []byte, s string) []byte {
 var (
 	_ json.Marshaler   = Message{}
 	_ json.Unmarshaler = (*Message)(nil)
-	_ error            = (*Error)(nil)
-	_ fmt.Formatter    = Message{}
 )

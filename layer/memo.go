@@ -56,7 +56,7 @@ func (c *content) entry(key any) (*memoEntry, error) {
 			}
 		}
 		if fresh == nil {
-			if t := reflect.TypeOf(key); t == nil || !t.Comparable() {
+			if key == nil || !reflect.ValueOf(key).Comparable() {
 				return nil, &Error{Op: "encoded", Err: errors.New("layer: the key must be a comparable value")}
 			}
 			fresh = &memoEntry{key: key}

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -162,23 +161,6 @@ func (m Message) Map() map[string]any { return export(m.fields()).(map[string]an
 // same types. NaN equals NaN here. An invalid message equals none.
 func (m Message) Equal(other Message) bool {
 	return m.Err() == nil && other.Err() == nil && equal(m.fields(), other.fields())
-}
-
-// Format implements [fmt.Formatter]: for every verb it prints the fields in
-// the order of their keys, for logs and for test failures.
-func (m Message) Format(s fmt.State, _ rune) {
-	if err := m.Err(); err != nil {
-		fmt.Fprintf(s, "message(%v)", err)
-		return
-	}
-	fmt.Fprint(s, "message{")
-	for i, f := range m.fields() {
-		if i > 0 {
-			fmt.Fprint(s, ", ")
-		}
-		fmt.Fprintf(s, "%s: %#v", f.key, export(f.value))
-	}
-	fmt.Fprint(s, "}")
 }
 
 func (m Message) fields() dict {
