@@ -1,0 +1,288 @@
+package mailbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/mailbox"
+)
+
+// The model is what package mailbox promises, written to be obviously right:
+// time is a number, and every channel is looked at after every step.
+type model struct {
+	now      time.Duration
+	channels map[string]*modelChannel
+	stats    mailbox.Stats
+}
+
+type modelChannel struct {
+	specific bool
+	unread   []modelMessage
+	waiting  []int // receivers
+	asked    bool  // somebody has called Receive since
+	quiet    time.Duration
+}
+
+type modelMessage struct {
+	n        int64
+	accepted time.Duration
+}
+
+const modelCapacity = 5
+
+// expire drops what is too old at the head of each queue.
+func (m *model) expire() {
+	for name, c := range m.channels {
+		abandoned := false
+		for len(c.unread) > 0 && m.now-c.unread[0].accepted >= expiry {
+			abandoned = abandoned || c.specific && !c.asked && c.unread[0].accepted >= c.quiet
+			c.unread = c.unread[1:]
+			m.stats.Dropped[layer.DropExpired]++
+		}
+		if abandoned {
+			m.stats.Dropped[layer.DropExpired] += uint64(len(c.unread))
+			m.stats.Abandoned++
+			delete(m.channels, name)
+		}
+	}
+}
+
+func (m *model) channel(name string) *modelChannel {
+	if m.channels[name] == nil && !layer.IsProcessSpecific(name) {
+		m.channels[name] = &modelChannel{asked: true}
+	}
+	return m.channels[name]
+}
+
+// step is one random operation.
+type step struct {
+	op      string
+	channel string
+	n       int // of a message, a receiver, or the room in a batch
+	d       time.Duration
+}
+
+var steps = rapid.Custom(func(t *rapid.T) step {
+	return step{
+		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
+		channel: rapid.SampledFrom([]string{specific, "second!one", normal}).Draw(t, "channel"),
+		n:       rapid.IntRange(0, 3).Draw(t, "n"),
+		d:       rapid.SampledFrom([]time.Duration{0, 1, time.Second / 3, expiry / 3, expiry / 2, expiry - 1, expiry, expiry + time.Second}).Draw(t, "d"),
+	}
+})
+
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		script := rapid.SliceOfN(steps, 1, 60).Draw(rt, "script")
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = runScript(t, script) })
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+// run is a Set beside its model.
+type run struct {
+	t       *testing.T
+	set     *mailbox.Set
+	model   model
+	sent    int64
+	cancels []context.CancelFunc
+	results []chan result // by receiver
+}
+
+func runScript(t *testing.T, script []step) error {
+	set, err := mailbox.New(mailbox.Options{Limits: layer.Limits{Capacity: modelCapacity, Expiry: expiry}})
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	r := &run{t: t, set: set, model: model{channels: map[string]*modelChannel{}}}
+	for i, st := range script {
+		err := r.step(st)
+		if err == nil {
+			err = r.compare()
+		}
+		if err != nil {
+			return fmt.Errorf("step %d, %+v: %w", i, st, err)
+		}
+	}
+	return nil
+}
+
+func (r *run) step(st step) error {
+	m := &r.model
+	m.expire()
+	switch st.op {
+	case "sleep":
+		time.Sleep(st.d)
+		m.now += st.d
+		m.expire()
+	case "open":
+		if layer.IsProcessSpecific(st.channel) {
+			if m.channels[st.channel] == nil {
+				m.channels[st.channel] = &modelChannel{specific: true, asked: true}
+			}
+			return r.set.Open(st.channel)
+		}
+	case "release":
+		c := m.channels[st.channel]
+		exists := c != nil && c.specific
+		if got := r.set.Release(st.channel); got != exists {
+			return fmt.Errorf("Release is %v, want %v", got, exists)
+		}
+		if exists {
+			m.stats.Dropped[layer.DropClosed] += uint64(len(c.unread))
+			delete(m.channels, st.channel)
+			return r.ended(c.waiting, layer.ErrChannelGone)
+		}
+	case "clear":
+		r.set.Clear()
+		for _, c := range m.channels {
+			m.stats.Dropped[layer.DropClosed] += uint64(len(c.unread))
+			c.unread, c.asked = nil, true
+		}
+	case "cancel":
+		for _, c := range m.channels {
+			if i := slices.Index(c.waiting, st.n); i >= 0 {
+				c.waiting = slices.Delete(c.waiting, i, i+1)
+				r.cancels[st.n]()
+				return r.ended([]int{st.n}, context.Canceled)
+			}
+		}
+	case "put":
+		return r.put(st.channel, 0)
+	case "aged":
+		return r.put(st.channel, st.d)
+	case "receive", "batch":
+		return r.receive(st)
+	}
+	return nil
+}
+
+func (r *run) put(channel string, age time.Duration) error {
+	m := &r.model
+	r.sent++
+	got := r.set.PutAged(channel, numbered(int(r.sent)), age)
+	c := m.channel(channel)
+	var want error
+	switch {
+	case c == nil:
+		want = layer.ErrChannelGone
+	case age >= expiry:
+		m.stats.Accepted++
+		m.stats.Dropped[layer.DropExpired]++
+	case len(c.waiting) > 0:
+		m.stats.Accepted++
+		m.stats.Received++
+		who := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if res := <-r.results[who]; res.err != nil || res.n != r.sent {
+			return fmt.Errorf("receiver %d got %d and %v, want %d", who, res.n, res.err, r.sent)
+		}
+	case len(c.unread) == modelCapacity:
+		want = layer.ErrChannelFull
+	default:
+		m.stats.Accepted++
+		c.unread = append(c.unread, modelMessage{r.sent, m.now - age})
+		if c.asked {
+			c.asked, c.quiet = false, m.now
+		}
+	}
+	if !errors.Is(got, want) {
+		return fmt.Errorf("Put returned %v, want %v", got, want)
+	}
+	return nil
+}
+
+// receive receives at once where the model says that there is something, and
+// otherwise starts a receiver that waits.
+func (r *run) receive(st step) error {
+	m := &r.model
+	room := 1
+	if st.op == "batch" {
+		room += st.n
+	}
+	c := m.channel(st.channel)
+	var want []int64
+	if c != nil {
+		c.asked = true
+		for len(want) < room && len(c.unread) > 0 {
+			if first := c.unread[0]; m.now-first.accepted < expiry {
+				want = append(want, first.n)
+			} else {
+				m.stats.Dropped[layer.DropExpired]++
+			}
+			c.unread = c.unread[1:]
+		}
+		m.stats.Received += uint64(len(want))
+		if len(want) == 0 {
+			who := len(r.results)
+			c.waiting = append(c.waiting, who)
+			ctx, cancel := context.WithCancel(r.t.Context())
+			r.cancels = append(r.cancels, cancel)
+			r.results = append(r.results, make(chan result, 1))
+			go func() {
+				buf := make([]layer.Message, room)
+				_, err := r.set.ReceiveBatch(ctx, st.channel, buf)
+				r.results[who] <- result{who, buf[0].Int("n"), err}
+			}()
+			synctest.Wait()
+			return nil
+		}
+	}
+	buf := make([]layer.Message, room)
+	n, err := r.set.ReceiveBatch(r.t.Context(), st.channel, buf)
+	if c == nil {
+		if !errors.Is(err, layer.ErrChannelGone) {
+			return fmt.Errorf("ReceiveBatch returned %v, want %v", err, layer.ErrChannelGone)
+		}
+		return nil
+	}
+	if got := numbers(buf[:n]); err != nil || !slices.Equal(got, want) {
+		return fmt.Errorf("ReceiveBatch returned %v and %v, want %v", got, err, want)
+	}
+	return nil
+}
+
+func (r *run) ended(receivers []int, want error) error {
+	for _, who := range receivers {
+		if res := <-r.results[who]; !errors.Is(res.err, want) {
+			return fmt.Errorf("receiver %d ended with %v, want %v", who, res.err, want)
+		}
+	}
+	return nil
+}
+
+// compare looks at everything that can be seen from outside.
+func (r *run) compare() error {
+	r.model.expire()
+	for _, name := range []string{specific, "second!one", normal} {
+		c := r.model.channels[name]
+		if c == nil {
+			c = &modelChannel{}
+		}
+		if got := r.set.Len(name); got != len(c.unread) {
+			return fmt.Errorf("Len(%q) is %d, want %d", name, got, len(c.unread))
+		}
+		if got := r.set.Waiting(name); got != len(c.waiting) {
+			return fmt.Errorf("Waiting(%q) is %d, want %d", name, got, len(c.waiting))
+		}
+		if exists := r.model.channels[name] != nil; layer.IsProcessSpecific(name) && r.set.Has(name) != exists {
+			return fmt.Errorf("Has(%q) is %v, want %v", name, !exists, exists)
+		}
+	}
+	if got := r.set.Stats(); got != r.model.stats {
+		return fmt.Errorf("Stats are %+v, want %+v", got, r.model.stats)
+	}
+	return nil
+}
