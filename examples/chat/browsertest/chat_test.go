@@ -1,0 +1,120 @@
+package browsertest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestPeopleTalk(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("Garden café"))
+	ada.shootAll("join")
+	ada.enter()
+	ada.shootAll("alone")
+	grace := b.open(t, "Grace", s.room("Garden café"))
+	grace.enter()
+	other := b.open(t, "Linus", s.room("elsewhere"))
+	other.enter()
+
+	ada.lists("Ada", "Grace")
+	grace.lists("Grace", "Ada")
+	other.lists("Linus")
+	if notes := ada.notes(); !slices.Equal(notes, []string{"Grace joined"}) {
+		t.Errorf("Ada's notes are %q, want one that Grace joined", notes)
+	}
+
+	ada.say("Good morning! Is anybody in the garden?")
+	grace.sees("Ada", "Good morning! Is anybody in the garden?")
+	grace.say("I am. The figs are ripe.")
+	ada.sees("Grace", "I am. The figs are ripe.")
+	const script = `<img src=x onerror="document.title='broken'"><script>alert(1)</script>`
+	grace.say(script)
+	ada.sees("Grace", script)
+	grace.say("That is only text, whatever it looks like.")
+	ada.sees("Grace", "That is only text, whatever it looks like.")
+	ada.say("And this one is long enough to need more than one line, because people sometimes have more to say than fits: a plan for the afternoon, a list of what is ripe, an apology for the snails.")
+	ada.say("See you at four 🌿")
+	for _, w := range []*window{ada, grace} {
+		w.sees(map[*window]string{ada: "You", grace: "Ada"}[w], "See you at four 🌿")
+		if n := eval[int](w, `document.querySelectorAll(".log img, .log script").length`); n > 0 {
+			t.Errorf("%s's page made %d elements of a message's text", w.name, n)
+		}
+		if title := eval[string](w, "document.title"); strings.Contains(title, "broken") {
+			t.Errorf("a message ran a script in %s's page", w.name)
+		}
+	}
+	if a, g := ada.messages(), grace.messages(); !slices.Equal(a, g) || len(a) != 6 {
+		t.Errorf("Ada sees\n%q\nand Grace\n%q\nwant the same 6 messages in the same order", a, g)
+	}
+	if got := other.messages(); len(got) > 0 {
+		t.Errorf("in another room, %q was seen", got)
+	}
+	ada.until("all is confirmed", `![...document.querySelectorAll(".mine")].some((m) => m.dataset.state !== "said")`)
+	ada.shootAll("connected")
+	ada.look(390, 844, false)
+	ada.click("#people-toggle")
+	ada.shoot("people-mobile-light")
+}
+
+func TestLostConnection(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("lobby"))
+	ada.enter()
+	grace := b.open(t, "Grace", s.room("lobby"))
+	grace.enter()
+	ada.say("Before.")
+	grace.sees("Ada", "Before.")
+	ada.lists("Ada", "Grace")
+
+	s.kill()
+	for _, w := range []*window{ada, grace} {
+		w.until("the loss is shown", `!document.getElementById("lost").hidden`)
+	}
+	ada.say("Written while the server was away.")
+	ada.sees("You", "Written while the server was away.")
+	ada.until("it says that it waits", `document.querySelector(".mine:last-child").dataset.state === "waiting"`)
+	ada.shootAll("lost")
+
+	startServer(t, s.address)
+	for _, w := range []*window{ada, grace} {
+		w.connected()
+		w.until("the loss is over", `document.getElementById("lost").hidden`)
+	}
+	grace.say("And after.")
+	ada.sees("Grace", "And after.")
+	ada.until("what waited was sent", `![...document.querySelectorAll(".mine")].some((m) => m.dataset.state !== "said")`)
+	ada.lists("Ada", "Grace")
+	ada.shoot("back-desktop-light")
+}
+
+func TestServerIsReplaced(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0", "-drain", "200ms"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("lobby"))
+	ada.enter()
+	grace := b.open(t, "Grace", s.room("lobby"))
+	grace.enter()
+	ada.lists("Ada", "Grace")
+	// Remembers whether the page ever alarmed.
+	eval[bool](ada, `window.alarmed = false;
+		new MutationObserver(() => { window.alarmed ||= !document.getElementById("lost").hidden })
+			.observe(document.getElementById("lost"), { attributes: true }); true`)
+
+	s.terminate(t)
+	startServer(t, s.address)
+	for _, w := range []*window{ada, grace} {
+		w.until("it is connected anew", `document.querySelector(".note:last-child")?.textContent.startsWith("Reconnected") && document.getElementById("status").dataset.state === "open"`)
+	}
+	if eval[bool](ada, "window.alarmed") {
+		t.Error("the page raised an alarm while its server was replaced, though that was over in a moment")
+	}
+	ada.say("Still here?")
+	grace.sees("Ada", "Still here?")
+	grace.say("Yes.")
+	ada.sees("Grace", "Yes.")
+	for _, note := range ada.notes() {
+		if strings.Contains(note, "left") {
+			t.Errorf("Ada was told %q, though Grace only reconnected", note)
+		}
+	}
+}
