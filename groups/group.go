@@ -96,7 +96,7 @@ func (s *groupShard) replace(gr *group, before, kept []*member) (crowded []*memb
 	defer s.mu.Unlock()
 	joined := gr.members[len(before):]
 	gr.members = append(kept, joined...)
-	gr.compacting = gr.size > 0 && gr.crowded()
+	gr.compacting = gr.crowded()
 	if !gr.compacting {
 		return nil
 	}
