@@ -76,6 +76,7 @@ func BenchmarkDiscardAdd(b *testing.B) {
 func BenchmarkDiscardAddParallel(b *testing.B) {
 	f := fill(b, 100_000, 100_000, 1000)
 	var worker atomic.Int64
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		i := int(worker.Add(1)) * 7919
 		for pb.Next() {
@@ -153,6 +154,7 @@ func BenchmarkWalkParallel(b *testing.B) {
 	f := fill(b, 100_000, 100_000, 1000)
 	var worker atomic.Int64
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		i, n := int(worker.Add(1))*331, 0
 		for pb.Next() {
