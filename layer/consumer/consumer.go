@@ -212,15 +212,16 @@ func (c *Consumer) bind(ctx context.Context) *bound {
 }
 
 // untilClose is bind for reading, which passes the same ctx time and again:
-// one bound ctx is kept, for as long as the caller's lasts.
+// one bound ctx is kept, for as long as the caller's lasts. Only pointers are
+// kept, which can be compared whatever they point to.
 func (c *Consumer) untilClose(ctx context.Context) (_ context.Context, release func()) {
+	isPointer := reflect.TypeOf(ctx).Kind() == reflect.Pointer
 	kept := c.reading.Load()
-	cacheable := reflect.ValueOf(ctx).Comparable()
-	if kept != nil && cacheable && kept.caller == ctx {
+	if isPointer && kept != nil && kept.caller == ctx {
 		return kept.ctx, func() {}
 	}
 	b := c.bind(ctx)
-	if !cacheable || kept != nil && kept.caller.Err() == nil || !c.reading.CompareAndSwap(kept, b) {
+	if !isPointer || kept != nil && kept.caller.Err() == nil || !c.reading.CompareAndSwap(kept, b) {
 		return b.ctx, b.release
 	}
 	if kept != nil {

@@ -25,7 +25,7 @@ type gate struct {
 	free    int       // handlers, less the messages taken and not yet handled
 	ctx     context.Context
 	end     context.CancelFunc // of ctx
-	timer   *time.Timer        // ends ctx; runs while free is not positive
+	timer   *time.Timer        // ends ctx; begins when free ceases to be positive
 
 	stopWaking func() bool
 }
@@ -79,7 +79,6 @@ func (g *gate) give() {
 	if g.free++; g.free != 1 {
 		return
 	}
-	g.timer.Stop()
 	if g.ctx.Err() != nil {
 		g.ctx, g.end = context.WithCancel(g.parent)
 	}
@@ -90,7 +89,7 @@ func (g *gate) give() {
 func (g *gate) callBack() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.free <= 0 { // else the timer was stopped too late
+	if g.free <= 0 { // else a handler has become free since
 		g.end()
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/consumer"
@@ -107,10 +109,66 @@ func TestNoRenewalWithoutAGroup(t *testing.T) {
 		require.NoError(t, c.Join(t.Context(), "g"))
 		time.Sleep(5 * time.Hour)
 		require.Equal(t, []string{"g 0s", "g 95h0m0s"}, a.journal.all())
+		require.NoError(t, c.Leave(t.Context(), "g"))
+		require.NoError(t, c.Join(t.Context(), "g")) // at 100 h
+		time.Sleep(8 * time.Hour)
+		require.Len(t, a.journal.all(), 3, "additions 8 h after the only group was joined again")
 		c.Close()
 		time.Sleep(100 * time.Hour)
-		require.Len(t, a.journal.all(), 2, "additions after Close")
+		require.Len(t, a.journal.all(), 3, "additions after Close")
 	})
+}
+
+func TestRenewalDoesNotUndoLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newLayer(t, layer.Limits{Capacity: 1})
+		renewing := make(chan string)
+		var slow atomic.Bool
+		l := &faulty{Layer: inner, groupAdd: func(ctx context.Context, group, channel string) error {
+			if slow.Load() {
+				renewing <- group
+			}
+			return inner.GroupAdd(ctx, group, channel)
+		}}
+		c := open(t, l, consumer.Options{})
+		require.NoError(t, c.Join(t.Context(), "a"))
+		require.NoError(t, c.Join(t.Context(), "b"))
+		slow.Store(true)
+		time.Sleep(consumer.DefaultRenew) // a's renewal is under way
+		leave := start(func() error { return c.Leave(t.Context(), "b") })
+		synctest.Wait()
+		require.Equal(t, "a", <-renewing)
+		require.NoError(t, leave())
+		synctest.Wait()
+		select {
+		case group := <-renewing:
+			t.Errorf("%s was added again after it was left", group)
+		default:
+		}
+		require.False(t, members(t, inner, "b"))
+	})
+}
+
+// Neither a timer nor a reader's ctx, which may last for long, keeps it.
+func TestNothingHoldsAClosedConsumer(t *testing.T) {
+	l := newLayer(t, layer.Limits{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c, err := consumer.Open(ctx, l, consumer.Options{})
+	require.NoError(t, err)
+	require.NoError(t, c.Join(ctx, "g"))
+	send(t, l, c.Channel(), "x", 1)
+	_, err = c.Receive(ctx)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+
+	held := weak.Make(c)
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.GC(); held.Value() != nil; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("a closed consumer is not collected")
+		}
+	}
 }
 
 func TestFailedRenewalIsReportedAndTriedAgainSooner(t *testing.T) {

@@ -136,6 +136,7 @@ func TestWorkerTakesOnlyWhatItCanHandle(t *testing.T) {
 				send(t, l, channels[len(channels)-1], "job", 3)
 				time.Sleep(time.Minute + time.Second)
 				require.ElementsMatch(t, []int64{1, 2, 3}, done.all(), "messages handled after a handler is free again")
+				require.Zero(t, w.Stats().Retried, "calling receivers back is no error")
 				stop()
 				require.NoError(t, run())
 			})
