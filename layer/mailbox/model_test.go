@@ -81,7 +81,7 @@ var steps = rapid.Custom(func(t *rapid.T) step {
 
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		script := rapid.SliceOfN(steps, 1, 60).Draw(rt, "script")
+		script := rapid.SliceOfN(steps, 50, 200).Draw(rt, "script")
 		var err error
 		synctest.Test(t, func(t *testing.T) { err = runScript(t, script) })
 		if err != nil {
@@ -107,6 +107,7 @@ func runScript(t *testing.T, script []step) error {
 	}
 	defer set.Close()
 	r := &run{t: t, set: set, model: model{channels: map[string]*modelChannel{}}}
+	script = append([]step{{op: "open", channel: specific}, {op: "open", channel: "second!one"}}, script...)
 	for i, st := range script {
 		err := r.step(st)
 		if err == nil {

@@ -17,7 +17,7 @@ import (
 
 const (
 	senders   = 64
-	perSender = 1000
+	perSender = 300
 )
 
 // sendAll has each sender put its messages in order, again where there was no

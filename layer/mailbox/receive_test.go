@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -169,5 +170,30 @@ func TestClose(t *testing.T) {
 		require.False(t, s.Release(specific))
 		s.Clear()
 		require.Equal(t, mailbox.Stats{Accepted: 3, Dropped: layer.Drops{layer.DropClosed: 3}}, s.Stats())
+	})
+}
+
+func TestCloseAwaitsTheSweeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proceed := make(chan struct{})
+		s, err := mailbox.New(mailbox.Options{Observer: layer.Observer{
+			Dropped: func(layer.DropReason, string, int) { <-proceed },
+		}})
+		require.NoError(t, err)
+		require.NoError(t, s.Put(normal, numbered(1)))
+		time.Sleep(layer.DefaultExpiry + time.Second)
+		closed := make(chan struct{})
+		go func() {
+			s.Close()
+			close(closed)
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close returned while the sweeper was calling the observer")
+		default:
+		}
+		close(proceed)
+		<-closed
 	})
 }
