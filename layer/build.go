@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -110,6 +111,8 @@ func (b *builder) value(boxed any, depth int) (any, *badValue) {
 		return boxed, b.grow(intSize(v))
 	case float64:
 		return boxed, b.grow(9)
+	case json.Number:
+		return b.number(string(v))
 	case []byte:
 		return b.bytes(v)
 	case map[string]any:
@@ -238,9 +241,8 @@ func (b *builder) key(key string) *badValue {
 	return b.grow(stringSize(len(key)))
 }
 
-// sortFields keeps fields of one key, which JSON may have, in their order.
 func sortFields(d dict) {
-	slices.SortStableFunc(d, func(f, g field) int { return strings.Compare(f.key, g.key) })
+	slices.SortFunc(d, func(f, g field) int { return strings.Compare(f.key, g.key) })
 }
 
 // Sizes of values in msgpack, each in its smallest form.

@@ -1,6 +1,7 @@
 package layer_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"runtime"
@@ -69,6 +70,7 @@ func TestAcceptedKinds(t *testing.T) {
 		"named float":       {myFloat(0.5), 0.5},
 		"named string":      {myString("s"), "s"},
 		"duration":          {time.Second, int64(time.Second)},
+		"json.Number":       {[]json.Number{"1", "1.0"}, []any{int64(1), 1.0}},
 		"empty endless":     {endless{nil, {}}, []any{[]any{}, []any{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,6 +105,7 @@ func TestRefusedValues(t *testing.T) {
 		"int keys":         {in("m", map[int]any{1: 2}), `message "m": layer: invalid message: map[int]interface {}`},
 		"any keys":         {in("m", map[any]any{}), `message "m": layer: invalid message: map[interface {}]interface {}`},
 		"uint64":           {in("n", uint64(1<<63)), `message "n": layer: invalid message: integer 9223372036854775808 is outside int64`},
+		"json.Number":      {in("n", json.Number("x")), `message "n": layer: invalid message: number "x" is not an int64`},
 		"in a list":        {in("l", []any{1, []any{2, struct{}{}}}), `message "l[1][1]": layer: invalid message: struct {}`},
 		"in a typed list":  {in("l", []uint64{1, math.MaxUint64}), `message "l[1]": layer: invalid message: integer 18446744073709551615 is outside int64`},
 		"in a typed map":   {in("m", map[string]error{"e": layer.ErrClosed}), `message "m.e": layer: invalid message: *errors.errorString`},

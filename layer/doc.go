@@ -80,6 +80,15 @@
 //     time, reported after memberships are restored, and never without cause.
 //  13. Concurrency. All methods may be called concurrently.
 //
+// # Decorators
+//
+// A layer that wraps another may have a method `Unwrap() Layer`: then
+// [ReceiveBatch], [Release], [Flush], [Ping] and [ReadStats] find what the
+// inner one can do. They go past the wrapper, so one that changes what Receive
+// does must have a ReceiveBatch of its own.
+//
+// # Limits of use
+//
 // Delivery is at most once and messages expire: a layer is for live events,
 // never for data that must survive. A bus is one trust domain: whoever may
 // write to it may send to anyone on it. A key prefix separates buses; it does

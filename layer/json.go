@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -14,17 +13,17 @@ import (
 
 // ParseJSON makes a message of a JSON object. Numbers written as integers
 // become int64, other numbers float64; where a key occurs twice, the last
-// counts. Otherwise the rules of [NewMessage] hold. It reads no further than
-// a message may reach, so it is safe on bytes from outside; bound their length
-// before.
+// counts. Otherwise the rules of [NewMessage] hold. It is safe on bytes from
+// outside: what holds far more values than a message may is refused before
+// memory is spent on them. Bound the length of data before.
 //
-// The error matches [ErrInvalidMessage] (or [ErrMessageTooLarge]) and names
-// the path to the value. It is also what Err of the returned message says.
+// The error matches [ErrInvalidMessage] (or [ErrMessageTooLarge]), and names
+// the path to the value if data is JSON at all. It is also what Err of the
+// returned message says.
 func ParseJSON(data []byte) (Message, error) {
-	p := jsonParser{dec: json.NewDecoder(bytes.NewReader(data))}
-	p.dec.UseNumber()
-	d, bad := p.parse(data)
-	m := p.finish(d, bad)
+	var b builder
+	d, bad := b.parseJSON(data)
+	m := b.finish(d, bad)
 	return m, m.Err()
 }
 
@@ -74,146 +73,67 @@ func (m Message) MarshalJSON() ([]byte, error) {
 	return bytes.Clone(b), err
 }
 
-// jsonParser reads a message token by token.
-type jsonParser struct {
-	builder
-	dec *json.Decoder
-}
-
-func (p *jsonParser) parse(data []byte) (dict, *badValue) {
+func (b *builder) parseJSON(data []byte) (dict, *badValue) {
 	if !utf8.Valid(data) {
 		return nil, invalid("JSON is not UTF-8")
 	}
-	token, bad := p.token()
-	if bad != nil {
-		return nil, bad
-	}
-	if token != json.Delim('{') {
+	if !bytes.HasPrefix(bytes.TrimLeft(data, jsonSpace), []byte("{")) {
 		return nil, invalid("JSON is not an object")
 	}
-	d, bad := p.object(1)
-	if bad != nil {
+	if bad := guardJSON(data); bad != nil {
 		return nil, bad
 	}
-	if _, ok := d.find(ReservedKey); ok {
-		return nil, invalid("the key is reserved").under(keyStep(ReservedKey))
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var fields map[string]any
+	if err := dec.Decode(&fields); err != nil {
+		return nil, invalid("JSON: %w", err)
 	}
-	if _, err := p.dec.Token(); err != io.EOF {
-		return nil, invalid("JSON goes on after the object")
+	if end := dec.InputOffset(); len(bytes.TrimLeft(data[end:], jsonSpace)) > 0 {
+		return nil, invalid("JSON goes on after the object, at byte %d", end)
 	}
-	return d, nil
+	return b.message(fields)
 }
 
-func (p *jsonParser) token() (json.Token, *badValue) {
-	token, err := p.dec.Token()
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
+const jsonSpace = " \t\r\n"
+
+// guardJSON refuses what holds far too many values before memory is spent on
+// them: there is a comma or a bracket in front of each.
+func guardJSON(data []byte) *badValue {
+	values := 0
+	inString := false
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			inString = !inString
+		case '\\':
+			i++
+		case ',', '[', '{':
+			if !inString {
+				values++
+			}
+		}
 	}
-	if err != nil {
-		return nil, invalid("JSON at byte %d: %v", p.dec.InputOffset(), err)
+	if values > 2*MaxValues {
+		return invalid("more than %d values", MaxValues)
 	}
-	return token, nil
+	return nil
 }
 
-func (p *jsonParser) object(depth int) (dict, *badValue) {
-	if bad := p.open(0, depth); bad != nil {
-		return nil, bad
-	}
-	d := dict{}
-	for p.dec.More() {
-		token, bad := p.token()
-		if bad != nil {
-			return nil, bad
-		}
-		key, _ := token.(string) // the decoder refuses any other key
-		if bad := p.count(1); bad != nil {
-			return nil, bad
-		}
-		if bad := p.key(key); bad != nil {
-			return nil, bad
-		}
-		v, bad := p.element(depth)
-		if bad != nil {
-			return nil, bad.under(keyStep(key))
-		}
-		d = append(d, field{key, v})
-	}
-	if _, bad := p.token(); bad != nil { // the closing brace
-		return nil, bad
-	}
-	d, dropped := lastOfEachKey(d)
-	for _, f := range dropped {
-		p.size -= stringSize(len(f.key)) + sizeOf(f.value)
-	}
-	return d, p.grow(containerSize(len(d)) - containerSize(0))
-}
-
-func (p *jsonParser) array(depth int) (any, *badValue) {
-	if bad := p.open(0, depth); bad != nil {
-		return nil, bad
-	}
-	out := list{}
-	for p.dec.More() {
-		if bad := p.count(1); bad != nil {
-			return nil, bad
-		}
-		v, bad := p.element(depth)
-		if bad != nil {
-			return nil, bad.under(indexStep(len(out)))
-		}
-		out = append(out, v)
-	}
-	if _, bad := p.token(); bad != nil { // the closing bracket
-		return nil, bad
-	}
-	return out, p.grow(containerSize(len(out)) - containerSize(0))
-}
-
-func (p *jsonParser) element(depth int) (any, *badValue) {
-	token, bad := p.token()
-	if bad != nil {
-		return nil, bad
-	}
-	switch token := token.(type) {
-	case json.Delim:
-		if token == '{' {
-			return p.object(depth + 1)
-		}
-		return p.array(depth + 1)
-	case json.Number:
-		return p.number(string(token))
-	}
-	return p.value(token, depth)
-}
-
-func (p *jsonParser) number(text string) (any, *badValue) {
+// number takes the text of a JSON number.
+func (b *builder) number(text string) (any, *badValue) {
 	if strings.ContainsAny(text, ".eE") {
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return nil, invalid("number %.40s is outside float64", text)
+			return nil, invalid("number %.40q is not a float64", text)
 		}
-		return p.value(f, 0)
+		return f, b.grow(9)
 	}
 	i, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return nil, invalid("integer %.40s is outside int64", text)
+		return nil, invalid("number %.40q is not an int64", text)
 	}
-	return p.value(i, 0)
-}
-
-// lastOfEachKey sorts the fields and takes out those whose key comes again.
-func lastOfEachKey(d dict) (kept, dropped dict) {
-	sortFields(d)
-	kept = d[:0]
-	for i, f := range d {
-		if i+1 < len(d) && d[i+1].key == f.key {
-			dropped = append(dropped, f)
-			continue
-		}
-		kept = append(kept, f)
-	}
-	clear(d[len(kept):])
-	return kept, dropped
+	return i, b.grow(intSize(i))
 }
 
 // sizeOf is the msgpack length of a value inside a message.

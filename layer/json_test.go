@@ -117,43 +117,48 @@ func TestParseJSONTypes(t *testing.T) {
 }
 
 func TestParseJSONRefuses(t *testing.T) {
-	deep := strings.Repeat(`[`, layer.MaxDepth-1)
+	deep := strings.Repeat(`[`, 1000) + strings.Repeat(`]`, 1000)
+	deeper := strings.Repeat(`[`, 100_000) + strings.Repeat(`]`, 100_000)
 	for text, want := range map[string]string{
-		``:                             `message: layer: invalid message: JSON at byte 0: unexpected EOF`,
-		`null`:                         `message: layer: invalid message: JSON is not an object`,
-		`[]`:                           `message: layer: invalid message: JSON is not an object`,
-		`"a"`:                          `message: layer: invalid message: JSON is not an object`,
-		`{`:                            `message: layer: invalid message: JSON at byte 1: unexpected EOF`,
-		`{"a"`:                         `unexpected EOF`,
-		`{"a":`:                        `message "a": layer: invalid message: JSON at byte 5: unexpected EOF`,
-		`{"a":1,}`:                     `JSON at byte`,
-		`{"a":1 "b":2}`:                `JSON at byte`,
-		`{"a":[1 2]}`:                  `message "a[1]": layer: invalid message: JSON at byte`,
-		`{"a":[1,]}`:                   `JSON at byte`,
-		`{"a":[,1]}`:                   `JSON at byte`,
-		`{"a":[1}`:                     `JSON at byte`,
-		`{"a":1]`:                      `JSON at byte`,
-		`{1:2}`:                        `JSON at byte`,
-		`{"a":01}`:                     `JSON at byte`,
-		`{"a":NaN}`:                    `JSON at byte`,
-		`{"a":"` + "\n" + `"}`:         `JSON at byte`,
-		`{} {}`:                        `message: layer: invalid message: JSON goes on after the object`,
-		`{}]`:                          `message: layer: invalid message: JSON goes on after the object`,
-		`{},`:                          `message: layer: invalid message: JSON goes on after the object`,
-		`{}x`:                          `message: layer: invalid message: JSON goes on after the object`,
-		"{\"a\":\"\xff\"}":             `message: layer: invalid message: JSON is not UTF-8`,
-		"{}\xff":                       `message: layer: invalid message: JSON is not UTF-8`,
-		"\ufeff{}":                     `JSON at byte`,
-		`{"a":9223372036854775808}`:    `message "a": layer: invalid message: integer 9223372036854775808 is outside int64`,
-		`{"a":{"b":[1e999]}}`:          `message "a.b[0]": layer: invalid message: number 1e999 is outside float64`,
-		`{"__asgi_channel__":"x"}`:     `message "__asgi_channel__": layer: invalid message: the key is reserved`,
-		`{"a":[[],` + deep + ``:        `nested deeper than 128`,
-		strings.Repeat(`{"a":`, 10000): `nested deeper than 128`,
-		`{"a":[` + strings.Repeat(`1,`, layer.MaxValues):            `more than 100000 values`,
-		`{"a":1` + strings.Repeat(`,"a":1`, layer.MaxValues):        `more than 100000 values`,
-		`{"a":` + strings.Repeat(`9`, 1<<20) + `}`:                  strings.Repeat("9", 40) + ` is outside int64`,
-		`{"a":` + strings.Repeat(`9`, 1<<20) + `e` + `999}`:         ` is outside float64`,
-		`{"a":[` + strings.Repeat(`[],`, layer.MaxValues-2) + `[1]`: `more than 100000 values`,
+		``:                          `message: layer: invalid message: JSON is not an object`,
+		`null`:                      `message: layer: invalid message: JSON is not an object`,
+		`[]`:                        `message: layer: invalid message: JSON is not an object`,
+		`"a"`:                       `message: layer: invalid message: JSON is not an object`,
+		"\ufeff{}":                  `message: layer: invalid message: JSON is not an object`,
+		`{`:                         `message: layer: invalid message: JSON: unexpected EOF`,
+		`{"a"`:                      `JSON: unexpected EOF`,
+		`{"a":`:                     `JSON: unexpected EOF`,
+		`{"a":"\`:                   `JSON: unexpected EOF`,
+		`{"a":1,}`:                  `JSON: invalid character '}' `,
+		`{"a":1 "b":2}`:             `JSON: invalid character '"' `,
+		`{"a":[1 2]}`:               `JSON: invalid character '2' `,
+		`{"a":[1,]}`:                `JSON: invalid character ']' `,
+		`{"a":[,1]}`:                `JSON: invalid character ',' `,
+		`{"a":[1}`:                  `JSON: invalid character '}' `,
+		`{"a":1]`:                   `JSON: invalid character ']' `,
+		`{1:2}`:                     `JSON: invalid character '1' `,
+		`{"a":01}`:                  `JSON: invalid character '1' `,
+		`{"a":NaN}`:                 `JSON: invalid character 'N' `,
+		`{"a":"` + "\n" + `"}`:      `JSON: invalid character '\n' `,
+		`{} {}`:                     `message: layer: invalid message: JSON goes on after the object, at byte 2`,
+		`{}]`:                       `message: layer: invalid message: JSON goes on after the object, at byte 2`,
+		`{},`:                       `message: layer: invalid message: JSON goes on after the object, at byte 2`,
+		`{}` + "\x00":               `message: layer: invalid message: JSON goes on after the object, at byte 2`,
+		"{\"a\":\"\xff\"}":          `message: layer: invalid message: JSON is not UTF-8`,
+		"{}\xff":                    `message: layer: invalid message: JSON is not UTF-8`,
+		`{"a":9223372036854775808}`: `message "a": layer: invalid message: number "9223372036854775808" is not an int64`,
+		`{"a":{"b":[1e999]}}`:       `message "a.b[0]": layer: invalid message: number "1e999" is not a float64`,
+		`{"__asgi_channel__":"x"}`:  `message "__asgi_channel__": layer: invalid message: the key is reserved`,
+		`{"a":` + deep + `}`:        `message "a[0][0][0]`,
+		`{"a":1,"b":` + deep + `}`:  `nested deeper than 128`,
+		`{"a":` + deeper + `}`:      `exceeded max depth`,
+		`{"a":[` + strings.Repeat(`1,`, layer.MaxValues-1) + `1]}`:    `message "a": layer: invalid message: more than 100000 values`,
+		`{"a":[` + strings.Repeat(`[],`, layer.MaxValues-2) + `[1]]}`: `more than 100000 values`,
+		`{"a":[` + strings.Repeat(`1,`, 2*layer.MaxValues):            `message: layer: invalid message: more than 100000 values`,
+		strings.Repeat(`{"a":`, 2*layer.MaxValues+1):                  `message: layer: invalid message: more than 100000 values`,
+		`{"a":1` + strings.Repeat(`,"a":1`, 2*layer.MaxValues):        `message: layer: invalid message: more than 100000 values`,
+		`{"a":` + strings.Repeat(`9`, 1<<20) + `}`:                    `number "` + strings.Repeat("9", 40) + `" is not an int64`,
+		`{"a":` + strings.Repeat(`9`, 1<<20) + `e999}`:                `" is not a float64`,
 	} {
 		shown := text[:min(len(text), 60)]
 		m, err := layer.ParseJSON([]byte(text))
@@ -168,6 +173,8 @@ func TestParseJSONAtTheBounds(t *testing.T) {
 	for _, text := range []string{
 		`{"a":` + strings.Repeat(`[`, layer.MaxDepth-1) + strings.Repeat(`]`, layer.MaxDepth-1) + `}`,
 		`{"a":[` + strings.Repeat(`1,`, layer.MaxValues-2) + `1]}`,
+		`{"a":[` + strings.Repeat(`[],`, layer.MaxValues-2) + `[]]}`,
+		`{"a":"` + strings.Repeat(`,[{\"`, layer.MaxValues) + `"}`,
 		`{"a":{"__asgi_channel__":1}}`,
 	} {
 		_, err := layer.ParseJSON([]byte(text))
@@ -210,7 +217,7 @@ func FuzzParseJSON(f *testing.F) {
 			return
 		}
 		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
+		if err := json.Unmarshal(data, &want); err != nil || want == nil {
 			t.Fatalf("%q is taken, and encoding/json says %v", data, err)
 		}
 		if again := layer.NewMessage(m.Map()); !again.Equal(m) || again.Size() != m.Size() {

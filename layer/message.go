@@ -64,7 +64,7 @@ const emptyMap = 1
 //   - slices and arrays of such values, which arrive as []any ([]byte for
 //     slices and arrays of bytes), and maps of them with string keys, which
 //     arrive as map[string]any, empty where nil;
-//   - named types of these kinds.
+//   - named types of these kinds; a json.Number arrives as the number it is.
 //
 // Anything else (a struct, a pointer, a channel, an integer outside int64, a
 // string or key that is not UTF-8, nesting deeper than [MaxDepth], more than
