@@ -276,7 +276,7 @@ func (k *socket) writeAll(messages []layer.Message) error {
 		}
 		frame, err := k.server.frame(msg)
 		if err != nil {
-			return err
+			continue // not of this server's making: JSON has no such number
 		}
 		if err := k.conn.Write(ctx, websocket.MessageText, frame); err != nil {
 			return err

@@ -65,7 +65,7 @@ function address() {
 const words = {
   connecting: "Connecting…",
   open: "Connected",
-  resuming: "Connected",
+  resuming: "Reconnecting…",
   waiting: "Connection lost",
   retrying: "Reconnecting…",
 };
@@ -167,15 +167,19 @@ text.addEventListener("input", () => {
   fit();
   showSendable();
 });
-text.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+// Enter sends, and with Shift makes a new line. What a line break is, is asked
+// of the input: keyboards on a screen often do not tell which key it was.
+let shifted = false;
+text.addEventListener("keydown", (event) => (shifted = event.shiftKey));
+text.addEventListener("beforeinput", (event) => {
+  if (event.inputType !== "insertLineBreak" || shifted) return;
   event.preventDefault();
   $("composer").requestSubmit();
 });
 
 function fit() {
   text.style.height = "auto";
-  text.style.height = `${text.scrollHeight}px`;
+  text.style.height = `${text.scrollHeight + 2}px`; // and the border
 }
 
 function showSendable() {
