@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -57,10 +55,8 @@ type Consumer struct {
 	renewEvery time.Duration
 	dispatcher dispatcher
 
-	open    context.Context // ends when Close begins
-	endOpen context.CancelFunc
-	close   func() error // once
-	reading atomic.Pointer[bound]
+	close  func() error // once
+	bounds bounds
 
 	memberships memberships
 }
@@ -89,7 +85,6 @@ func Open(ctx context.Context, l layer.Layer, o Options) (*Consumer, error) {
 		return nil, err
 	}
 	c.channel = channel
-	c.open, c.endOpen = context.WithCancel(context.Background())
 	c.close = sync.OnceValue(c.shut)
 	c.memberships.turn = make(chan struct{}, 1)
 	return c, nil
@@ -109,9 +104,9 @@ func (c *Consumer) Receive(ctx context.Context) (layer.Message, error) {
 	if c.isClosed() {
 		return layer.Message{}, c.reason(ctx, layer.ErrClosed)
 	}
-	bounded, release := c.untilClose(ctx)
-	defer release()
-	msg, err := c.layer.Receive(bounded, c.channel)
+	b := c.bounds.beginReading(ctx)
+	defer c.bounds.done(b)
+	msg, err := c.layer.Receive(b.ctx, c.channel)
 	return msg, c.reason(ctx, err)
 }
 
@@ -123,9 +118,9 @@ func (c *Consumer) ReceiveBatch(ctx context.Context, buf []layer.Message) (int, 
 	if c.isClosed() {
 		return 0, c.reason(ctx, layer.ErrClosed)
 	}
-	bounded, release := c.untilClose(ctx)
-	defer release()
-	n, err := layer.ReceiveBatch(bounded, c.layer, c.channel, buf)
+	b := c.bounds.beginReading(ctx)
+	defer c.bounds.done(b)
+	n, err := layer.ReceiveBatch(b.ctx, c.layer, c.channel, buf)
 	return n, c.reason(ctx, err)
 }
 
@@ -176,12 +171,12 @@ func (c *Consumer) Stats() Stats { return c.dispatcher.stats() }
 
 // wait returns after d, or as soon as ctx or the consumer ends.
 func (c *Consumer) wait(ctx context.Context, d time.Duration) {
-	ctx, release := c.untilClose(ctx)
-	defer release()
-	sleep(ctx, d)
+	b := c.bounds.beginReading(ctx)
+	defer c.bounds.done(b)
+	sleep(b.ctx, d)
 }
 
-func (c *Consumer) isClosed() bool { return c.open.Err() != nil }
+func (c *Consumer) isClosed() bool { return c.bounds.closed.Load() }
 
 // reason says why a call failed, in the caller's terms: what the layer saw was
 // a ctx that also ends at Close, or a channel that Close released.
@@ -195,39 +190,6 @@ func (c *Consumer) reason(ctx context.Context, err error) error {
 		return layer.ErrClosed
 	}
 	return err
-}
-
-// bound is a caller's ctx that ends at Close too.
-type bound struct {
-	caller  context.Context
-	ctx     context.Context
-	release func()
-}
-
-// bind makes ctx end at Close too. The caller must call release in the end.
-func (c *Consumer) bind(ctx context.Context) *bound {
-	bounded, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(c.open, cancel)
-	return &bound{ctx, bounded, func() { stop(); cancel() }}
-}
-
-// untilClose is bind for reading, which passes the same ctx time and again:
-// one bound ctx is kept, for as long as the caller's lasts. Only pointers are
-// kept, which can be compared whatever they point to.
-func (c *Consumer) untilClose(ctx context.Context) (_ context.Context, release func()) {
-	isPointer := reflect.TypeOf(ctx).Kind() == reflect.Pointer
-	kept := c.reading.Load()
-	if isPointer && kept != nil && kept.caller == ctx {
-		return kept.ctx, func() {}
-	}
-	b := c.bind(ctx)
-	if !isPointer || kept != nil && kept.caller.Err() == nil || !c.reading.CompareAndSwap(kept, b) {
-		return b.ctx, b.release
-	}
-	if kept != nil {
-		kept.release()
-	}
-	return b.ctx, func() {}
 }
 
 func badOption(op, field, format string, args ...any) error {

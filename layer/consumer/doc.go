@@ -91,9 +91,10 @@
 //
 // # Cost
 //
-// A Consumer has no goroutine, and a timer only while it is in a group.
-// Receive and Run add to the layer's Receive less than a tenth of a
-// microsecond and no allocation, as long as a reader passes the same ctx each
-// time; a new ctx for each call costs about half a microsecond. A Worker runs
-// a goroutine for each channel and each handler, while Run does.
+// A Consumer has no goroutine, and a timer only while it is in a group: about
+// a kilobyte and a half, once it has joined a group and been read from. Receive
+// and Run allocate nothing and take hardly longer than the layer's Receive as
+// long as a reader passes the same ctx each time; a new ctx for each call is
+// bound anew, at about a microsecond. A Worker runs a goroutine for each
+// channel and each handler while Run does.
 package consumer

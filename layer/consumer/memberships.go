@@ -92,7 +92,7 @@ func (c *Consumer) Groups() []string { return c.memberships.joined() }
 func (c *Consumer) Close() error { return c.close() }
 
 func (c *Consumer) shut() error {
-	c.endOpen()
+	c.bounds.close()
 	c.memberships.stopTimer()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -124,8 +124,8 @@ func alreadyGone(err error) bool {
 // change calls f, which changes memberships, when it is its turn, with a ctx
 // that also ends at Close.
 func (c *Consumer) change(ctx context.Context, f func(context.Context) error) error {
-	b := c.bind(ctx)
-	defer b.release()
+	b := c.bounds.begin(ctx)
+	defer c.bounds.done(b)
 	if err := c.memberships.lock(b.ctx); err != nil {
 		return c.reason(ctx, err)
 	}
@@ -185,14 +185,16 @@ func (c *Consumer) renew() {
 }
 
 func (c *Consumer) renewGroup(group string) error {
-	if err := c.memberships.lock(c.open); err != nil {
+	b := c.bounds.begin(context.Background())
+	defer c.bounds.done(b)
+	if err := c.memberships.lock(b.ctx); err != nil {
 		return err
 	}
 	defer c.memberships.unlock()
 	if !c.memberships.has(group) { // left since
 		return nil
 	}
-	return c.layer.GroupAdd(c.open, group, c.channel)
+	return c.layer.GroupAdd(b.ctx, group, c.channel)
 }
 
 func (m *memberships) lock(ctx context.Context) error {
