@@ -4,7 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
+
+const allConfirmed = `![...document.querySelectorAll(".mine")].some((m) => m.dataset.state !== "said")`
 
 func TestPeopleTalk(t *testing.T) {
 	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
@@ -50,11 +55,50 @@ func TestPeopleTalk(t *testing.T) {
 	if got := other.messages(); len(got) > 0 {
 		t.Errorf("in another room, %q was seen", got)
 	}
-	ada.until("all is confirmed", `![...document.querySelectorAll(".mine")].some((m) => m.dataset.state !== "said")`)
+	ada.until("all is confirmed", allConfirmed)
 	ada.shootAll("connected")
 	ada.look(390, 844, false)
 	ada.click("#people-toggle")
+	ada.until("the list has the focus", `document.activeElement.id === "people-close"`)
 	ada.shoot("people-mobile-light")
+	ada.do("press Escape", chromedp.KeyEvent(kb.Escape))
+	ada.until("the list is closed", `document.activeElement.id === "people-toggle" && getComputedStyle(document.getElementById("people-panel")).display === "none"`)
+	if wide := eval[int](ada, "document.documentElement.scrollWidth"); wide > 390 {
+		t.Errorf("on a screen 390 wide the page is %d wide", wide)
+	}
+	ada.namesItsControls()
+}
+
+// A name can be changed; the others are told, and nobody seems to leave.
+func TestChangeOfName(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("lobby"))
+	ada.enter()
+	grace := b.open(t, "Grace", s.room("lobby"))
+	grace.enter()
+	ada.lists("Ada", "Grace")
+	grace.click("#rename")
+	grace.do("change the name", chromedp.SendKeys(chromedp.CSS("#name"), " Hopper"))
+	grace.shoot("rename-desktop-light")
+	grace.do("confirm", chromedp.KeyEvent(kb.Enter))
+	ada.lists("Ada", "Grace Hopper")
+	grace.lists("Grace Hopper", "Ada")
+	if notes := ada.notes(); !slices.Equal(notes, []string{"Grace joined", "Grace is now Grace Hopper"}) {
+		t.Errorf("Ada's notes are %q, want that Grace joined and that she is now Grace Hopper", notes)
+	}
+}
+
+func TestTooFastIsShown(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("lobby"))
+	ada.enter()
+	eval[bool](ada, `for (let i = 0; i < 12; i++) {
+		document.getElementById("text").value = "quick " + i;
+		document.getElementById("composer").requestSubmit();
+	}; true`)
+	ada.until("the first is said", `document.querySelector(".mine").dataset.state === "said"`)
+	ada.until("the last is refused, and says why", `document.querySelector(".mine:last-child .fate")?.textContent.includes("too fast")`)
+	ada.shoot("too-fast-desktop-light")
 }
 
 func TestLostConnection(t *testing.T) {
@@ -67,12 +111,16 @@ func TestLostConnection(t *testing.T) {
 	grace.sees("Ada", "Before.")
 	ada.lists("Ada", "Grace")
 
+	s.pause()
+	ada.say("Written to a server that hangs.")
+	ada.until("the socket has taken it", `document.querySelector(".mine:last-child").dataset.state === "taken"`)
 	s.kill()
 	for _, w := range []*window{ada, grace} {
 		w.until("the loss is shown", `!document.getElementById("lost").hidden`)
 	}
 	ada.say("Written while the server was away.")
 	ada.sees("You", "Written while the server was away.")
+	ada.until("what the lost socket took is uncertain", `document.querySelector(".mine:nth-last-child(2)").dataset.state === "uncertain"`)
 	ada.until("it says that it waits", `document.querySelector(".mine:last-child").dataset.state === "waiting"`)
 	ada.shootAll("lost")
 
@@ -83,9 +131,15 @@ func TestLostConnection(t *testing.T) {
 	}
 	grace.say("And after.")
 	ada.sees("Grace", "And after.")
-	ada.until("what waited was sent", `![...document.querySelectorAll(".mine")].some((m) => m.dataset.state !== "said")`)
-	ada.lists("Ada", "Grace")
+	ada.until("what waited was sent", `document.querySelectorAll(".mine")[2].dataset.state === "said"`)
+	if got := grace.messages(); slices.Contains(got, "Written to a server that hangs.") {
+		t.Errorf("the page repeated by itself what may have arrived: Grace sees %q", got)
+	}
 	ada.shoot("back-desktop-light")
+	ada.click(".fate button")
+	grace.sees("Ada", "Written to a server that hangs.")
+	ada.until("all is confirmed", allConfirmed)
+	ada.lists("Ada", "Grace")
 }
 
 func TestServerIsReplaced(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"net/url"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -67,6 +66,9 @@ func (s *server) room(title string) string {
 	return "http://" + s.address + "/room/" + url.PathEscape(title)
 }
 
+// pause makes the server hang, with its connections open.
+func (s *server) pause() { s.process.Process.Signal(syscall.SIGSTOP) }
+
 // kill ends the server as a crash would.
 func (s *server) kill() {
 	s.process.Process.Kill()
@@ -76,7 +78,7 @@ func (s *server) kill() {
 // terminate asks the server to end, and fails the test unless it exits with 0.
 func (s *server) terminate(t *testing.T) {
 	t.Helper()
-	s.process.Process.Signal(os.Signal(syscall.SIGTERM))
+	s.process.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.exited:
 	case <-time.After(patience):

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
@@ -188,6 +189,32 @@ func (w *window) lists(names ...string) {
 	w.t.Helper()
 	w.until(fmt.Sprintf("people %q", names), fmt.Sprintf(
 		`JSON.stringify([...document.querySelectorAll("#people bdi")].map((e) => e.textContent)) === JSON.stringify(%s)`, quote(names)))
+}
+
+// namesItsControls checks that whatever can be used has a name for those who
+// cannot see it.
+func (w *window) namesItsControls() {
+	w.t.Helper()
+	tree, err := chromedp.Call(w.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	if err != nil {
+		w.t.Fatalf("%s: accessibility tree: %v", w.name, err)
+	}
+	seen := 0
+	for _, node := range tree.Nodes {
+		if node.Ignored || node.Role == nil {
+			continue
+		}
+		switch role := string(node.Role.Value); role {
+		case `"button"`, `"textbox"`, `"log"`, `"region"`, `"complementary"`:
+			seen++
+			if node.Name == nil || string(node.Name.Value) == `""` {
+				w.t.Errorf("%s: a %s has no accessible name", w.name, role)
+			}
+		}
+	}
+	if seen < 5 {
+		w.t.Errorf("%s: the accessibility tree shows %d controls, want at least 5", w.name, seen)
+	}
 }
 
 // look sets the size of the window and whether it is dark.
