@@ -1,0 +1,121 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestClusterMovesSlotUnderTraffic(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, ClusterConfig{Redis: Config{Password: "secret"}})
+	client := c.Client(t)
+	slot := c.Slot(t, "{bus}0")
+	from := c.Owner(t, slot)
+	to := c.Nodes()[0]
+	if to == from {
+		to = c.Nodes()[1]
+	}
+	for i := range 250 {
+		require.NoError(t, client.Set(t.Context(), fmt.Sprintf("{bus}%d", i), i, 0).Err())
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	counted := make(chan int64)
+	go func() { // one counter, on and on, while the slot moves
+		var n int64
+		defer func() { counted <- n }()
+		for ctx.Err() == nil {
+			got, err := client.Incr(context.WithoutCancel(ctx), "{bus}counter").Result()
+			if n++; err != nil || got != n {
+				t.Errorf("increment %d, while the slot moves, gave %d, %v", n, got, err)
+				return
+			}
+		}
+	}()
+	c.MoveSlot(t, slot, to)
+	stop()
+	n := <-counted
+
+	require.Equal(t, to, c.Owner(t, slot), "the owner of slot %d after it was moved from %s", slot, from.name)
+	for i := range 250 {
+		value, err := client.Get(t.Context(), fmt.Sprintf("{bus}%d", i)).Result()
+		require.NoError(t, err)
+		require.Equal(t, strconv.Itoa(i), value)
+	}
+	require.EqualValues(t, n, client.Incr(t.Context(), "{bus}counter").Val()-1, "the counter after the move")
+	require.ErrorContains(t, from.Client(t).Get(t.Context(), "{bus}0").Err(), fmt.Sprintf("MOVED %d %s", slot, to.Addr()))
+}
+
+func TestClusterSlotHalfWay(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, ClusterConfig{Masters: 2})
+	slot := c.Slot(t, "{bus}")
+	from := c.Owner(t, slot)
+	to := c.Nodes()[0]
+	if to == from {
+		to = c.Nodes()[1]
+	}
+	old := from.Client(t)
+	require.NoError(t, old.Set(t.Context(), "{bus}old", "1", 0).Err())
+	finish := c.BeginMoveSlot(t, slot, to)
+	require.Equal(t, "1", old.Get(t.Context(), "{bus}old").Val(), "a key that has not moved")
+	require.ErrorContains(t, old.Get(t.Context(), "{bus}new").Err(), fmt.Sprintf("ASK %d %s", slot, to.Addr()))
+	require.ErrorContains(t, old.MGet(t.Context(), "{bus}old", "{bus}new").Err(), "TRYAGAIN")
+	finish()
+	require.Equal(t, "1", to.Client(t).Get(t.Context(), "{bus}old").Val(), "the key after the move")
+}
+
+func TestClusterPromotesReplica(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, ClusterConfig{Replicas: 1})
+	client := c.Client(t)
+	require.Len(t, c.Nodes(), 6)
+	require.Len(t, c.Addrs(), 6)
+	slot := c.Slot(t, "key")
+	master := c.Owner(t, slot)
+	replicas := c.Replicas(t, master)
+	require.Len(t, replicas, 1)
+	direct := master.Client(t)
+	require.NoError(t, direct.Set(t.Context(), "key", "value", 0).Err())
+	require.EqualValues(t, 1, direct.Wait(t.Context(), 1, readyTimeout).Val(), "replicas that have the key")
+	require.Equal(t, "value", client.Get(t.Context(), "key").Val())
+
+	began := time.Now()
+	promoted := c.KillMaster(t, master)
+	t.Logf("promoted after %v", time.Since(began).Round(time.Millisecond))
+	require.Equal(t, replicas[0], promoted)
+	require.Equal(t, promoted, c.Owner(t, slot))
+	require.Equal(t, "value", c.Client(t).Get(t.Context(), "key").Val(), "the key after the failover")
+
+	master.Restart(t)
+	require.NoError(t, c.WaitOK(t.Context()))
+	require.Equal(t, []*Server{master}, c.Replicas(t, promoted), "replicas of the promoted one")
+}
+
+func TestClusterNodeRestartedEmptyKeepsItsSlots(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, ClusterConfig{Redis: Config{AOF: true}})
+	client := c.Client(t)
+	slot := c.Slot(t, "key")
+	node := c.Owner(t, slot)
+	require.NoError(t, client.Set(t.Context(), "key", "value", 0).Err())
+	node.Restart(t)
+	require.NoError(t, c.WaitOK(t.Context()))
+	require.Equal(t, "value", c.Client(t).Get(t.Context(), "key").Val())
+	node.RestartEmpty(t)
+	require.NoError(t, c.WaitOK(t.Context()))
+	require.Equal(t, node, c.Owner(t, slot))
+	require.Zero(t, c.Client(t).Exists(t.Context(), "key").Val(), "the key exists after its node restarted empty")
+}
+
+func startCluster(t *testing.T, config ClusterConfig) *Cluster {
+	began := time.Now()
+	c := StartCluster(t, config)
+	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
+	return c
+}
