@@ -125,7 +125,10 @@ func (c *checker) wait(done chan struct{}, limit time.Duration) {
 	select {
 	case <-done:
 	case <-timer.C:
-		name, _ := c.helpers.Load(done)
+		name, ok := c.helpers.Load(done)
+		if !ok {
+			name = "what the check waits for"
+		}
 		c.setHung()
 		c.fatalf("%v did not end within %v\n%s", name, limit, c.labelled())
 	}
@@ -251,10 +254,16 @@ func (c *checker) add(f failure) {
 
 // halt lets the rest of the check end soon.
 func (c *checker) halt() {
-	c.mu.Lock()
-	c.stop = true
-	c.mu.Unlock()
+	c.abandon()
 	c.end()
+}
+
+// abandon stops what looks whether the check was stopped. It may be called from
+// outside a bubble, where the check's ctx must not be touched.
+func (c *checker) abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stop = true
 }
 
 func (c *checker) stopped() bool {

@@ -45,6 +45,9 @@ func (c *checker) isHung() bool {
 	return c.hung
 }
 
+// shownStacks is how many stacks a failure repeats.
+const shownStacks = 5
+
 // labelled returns the stacks of the goroutines of this check's layers.
 func (c *checker) labelled() string {
 	var profile bytes.Buffer
@@ -57,6 +60,9 @@ func (c *checker) labelled() string {
 		if strings.Contains(stack, mark) {
 			found = append(found, stack)
 		}
+	}
+	if more := len(found) - shownStacks; more > 0 {
+		found = append(found[:shownStacks], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(found, "\n")
 }

@@ -8,7 +8,7 @@ import (
 // checks returns the suite: every check, in the order of the rules.
 func checks() []check {
 	return expand(slices.Concat(
-		rule01(), rule02(),
+		rule01(), rule02(), rule03(), rule04(), rule05(), rule06(), rule07(), rule08(), rule09(), rule10(), rule11(), rule12(), rule13(), optional(), modelChecks(), loadChecks(),
 	))
 }
 
