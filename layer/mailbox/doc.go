@@ -26,7 +26,8 @@
 // A channel holds as many unread messages as [layer.Limits] allow, by its name
 // and from when it was opened or first used. Put on a full one returns
 // [layer.ErrChannelFull] at once. The message is the caller's then, and so is
-// counting it: the Set does not.
+// counting it: the Set does not. One place beyond the capacity is kept in each
+// process-specific channel for a notice ([Set.Notify]).
 //
 // # Expiry and abandonment
 //

@@ -87,3 +87,26 @@ func ExampleOptions() {
 	boxes.Close()
 	// Output: 1 dropped from jobs because: closed
 }
+
+// After an outage, a backend tells every channel that something may have been
+// lost. A client for which a second notice comes before it has read the first
+// looks at the state of things once.
+func ExampleSet_Notify() {
+	boxes, err := mailbox.New(mailbox.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer boxes.Close()
+	if err := boxes.Open("specific.f3a9!x7"); err != nil {
+		panic(err)
+	}
+	notice := layer.NewMessage(map[string]any{"type": "resync"})
+	for range 2 {
+		for channel := range boxes.Channels() {
+			boxes.Notify(channel, notice)
+		}
+	}
+	fmt.Println(boxes.Len("specific.f3a9!x7"))
+	// Output:
+	// 1
+}

@@ -34,6 +34,21 @@ type modelChannel struct {
 type modelMessage struct {
 	n        int64
 	accepted time.Duration
+	notice   bool
+}
+
+// unreadNotice reports whether one of the channel's messages is a notice.
+func (c *modelChannel) unreadNotice() bool {
+	return slices.ContainsFunc(c.unread, func(m modelMessage) bool { return m.notice })
+}
+
+// full reports whether capacity messages, notices not counted, are unread.
+func (c *modelChannel) full() bool {
+	n := len(c.unread)
+	if c.unreadNotice() {
+		n--
+	}
+	return n >= modelCapacity
 }
 
 const modelCapacity = 5
@@ -72,7 +87,7 @@ type step struct {
 
 var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
-		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
+		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
 		channel: rapid.SampledFrom([]string{specific, "second!one", normal}).Draw(t, "channel"),
 		n:       rapid.IntRange(0, 3).Draw(t, "n"),
 		d:       rapid.SampledFrom([]time.Duration{0, 1, time.Second / 3, expiry / 3, expiry / 2, expiry - 1, expiry, expiry + time.Second}).Draw(t, "d"),
@@ -164,6 +179,18 @@ func (r *run) step(st step) error {
 		return r.put(st.channel, 0)
 	case "aged":
 		return r.put(st.channel, st.d)
+	case "notify":
+		return r.notify(st.channel)
+	case "hand over":
+		r.sent++
+		c := m.channels[st.channel]
+		waits := c != nil && len(c.waiting) > 0
+		if got := r.set.HandOver(st.channel, numbered(int(r.sent))); got != waits {
+			return fmt.Errorf("HandOver is %v, want %v", got, waits)
+		}
+		if waits {
+			return r.handedOver(c)
+		}
 	case "receive", "batch":
 		return r.receive(st)
 	}
@@ -183,24 +210,55 @@ func (r *run) put(channel string, age time.Duration) error {
 		m.stats.Accepted++
 		m.stats.Dropped[layer.DropExpired]++
 	case len(c.waiting) > 0:
-		m.stats.Accepted++
-		m.stats.Received++
-		who := c.waiting[0]
-		c.waiting = c.waiting[1:]
-		if res := <-r.results[who]; res.err != nil || res.n != r.sent {
-			return fmt.Errorf("receiver %d got %d and %v, want %d", who, res.n, res.err, r.sent)
+		if err := r.handedOver(c); err != nil {
+			return err
 		}
-	case len(c.unread) == modelCapacity:
+	case c.full():
 		want = layer.ErrChannelFull
 	default:
-		m.stats.Accepted++
-		c.unread = append(c.unread, modelMessage{r.sent, m.now - age})
-		if c.asked {
-			c.asked, c.quiet = false, m.now
-		}
+		r.queued(c, age, false)
 	}
 	if !errors.Is(got, want) {
 		return fmt.Errorf("Put returned %v, want %v", got, want)
+	}
+	return nil
+}
+
+func (r *run) notify(channel string) error {
+	r.sent++
+	c := r.model.channels[channel]
+	exists := c != nil && c.specific
+	if got := r.set.Notify(channel, numbered(int(r.sent))); got != exists {
+		return fmt.Errorf("Notify is %v, want %v", got, exists)
+	}
+	switch {
+	case !exists || c.unreadNotice():
+	case len(c.waiting) > 0:
+		return r.handedOver(c)
+	default:
+		r.queued(c, 0, true)
+	}
+	return nil
+}
+
+// queued takes note that the channel got the last message sent.
+func (r *run) queued(c *modelChannel, age time.Duration, notice bool) {
+	r.model.stats.Accepted++
+	c.unread = append(c.unread, modelMessage{r.sent, r.model.now - age, notice})
+	if c.asked {
+		c.asked, c.quiet = false, r.model.now
+	}
+}
+
+// handedOver checks that the channel's first receiver got the last message
+// sent.
+func (r *run) handedOver(c *modelChannel) error {
+	r.model.stats.Accepted++
+	r.model.stats.Received++
+	who := c.waiting[0]
+	c.waiting = c.waiting[1:]
+	if res := <-r.results[who]; res.err != nil || res.n != r.sent {
+		return fmt.Errorf("receiver %d got %d and %v, want %d", who, res.n, res.err, r.sent)
 	}
 	return nil
 }
@@ -264,6 +322,18 @@ func (r *run) ended(receivers []int, want error) error {
 	return nil
 }
 
+// open is the process-specific channels of the model, sorted.
+func (m *model) open() []string {
+	var names []string
+	for name, c := range m.channels {
+		if c.specific {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // compare looks at everything that can be seen from outside.
 func (r *run) compare() error {
 	r.model.expire()
@@ -281,6 +351,9 @@ func (r *run) compare() error {
 		if exists := r.model.channels[name] != nil; layer.IsProcessSpecific(name) && r.set.Has(name) != exists {
 			return fmt.Errorf("Has(%q) is %v, want %v", name, !exists, exists)
 		}
+	}
+	if got, want := slices.Sorted(r.set.Channels()), r.model.open(); !slices.Equal(got, want) {
+		return fmt.Errorf("Channels visits %q, want %q", got, want)
 	}
 	if got := r.set.Stats(); got != r.model.stats {
 		return fmt.Errorf("Stats are %+v, want %+v", got, r.model.stats)

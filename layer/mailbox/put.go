@@ -35,17 +35,8 @@ func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) erro
 	if age >= s.expiry {
 		return s.putExpired(sh, q)
 	}
-	if w := q.first; w != nil {
-		q.removeWaiter(w)
-		w.msg = msg
-		sh.accepted++
-		sh.received++
-		wake := !q.specific && sh.activateLocked(q)
-		sh.mu.Unlock()
-		w.signal()
-		if wake {
-			s.wakeSweeper()
-		}
+	if q.first != nil {
+		s.handOver(sh, q, msg)
 		return nil
 	}
 
@@ -55,7 +46,7 @@ func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) erro
 	if cutoff := now - int64(s.expiry); q.headExpired(cutoff) {
 		n = sh.expireLocked(q, cutoff)
 	}
-	if n.abandoned || q.length >= q.capacity {
+	if n.abandoned || q.full() {
 		sh.mu.Unlock()
 		s.tell(n)
 		if n.abandoned {
@@ -63,7 +54,47 @@ func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) erro
 		}
 		return layer.ErrChannelFull
 	}
-	q.push(msg, now-int64(max(age, 0)))
+	s.enqueue(sh, q, msg, now, now-int64(max(age, 0)))
+	if n.expired > 0 {
+		s.tell(n)
+	}
+	return nil
+}
+
+// HandOver gives msg to the receiver that has waited longest on the channel,
+// and reports false, having done nothing, if none waits. It is for a message
+// that a backend took from its broker for a receiver that has gone away since:
+// if nobody else waits, the backend gives it back. It never blocks.
+func (s *Set) HandOver(channel string, msg layer.Message) bool {
+	sh := s.shard(channel)
+	sh.mu.Lock()
+	q := sh.queues[channel]
+	if q == nil || q.first == nil {
+		sh.mu.Unlock()
+		return false
+	}
+	s.handOver(sh, q, msg)
+	return true
+}
+
+// handOver gives msg to the first waiter. It unlocks the shard.
+func (s *Set) handOver(sh *shard, q *queue, msg layer.Message) {
+	w := q.first
+	q.removeWaiter(w)
+	w.msg = msg
+	sh.accepted++
+	sh.received++
+	wake := !q.specific && sh.activateLocked(q)
+	sh.mu.Unlock()
+	w.signal()
+	if wake {
+		s.wakeSweeper()
+	}
+}
+
+// enqueue queues msg, for which there is room. It unlocks the shard.
+func (s *Set) enqueue(sh *shard, q *queue, msg layer.Message, now, acceptedAt int64) {
+	q.push(msg, acceptedAt)
 	q.quietSince = min(q.quietSince, now)
 	sh.accepted++
 	wake := sh.activateLocked(q)
@@ -71,10 +102,6 @@ func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) erro
 	if wake {
 		s.wakeSweeper()
 	}
-	if n.expired > 0 {
-		s.tell(n)
-	}
-	return nil
 }
 
 // putExpired counts a message that was too old when it came. It tells nothing

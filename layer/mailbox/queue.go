@@ -28,6 +28,11 @@ type queue struct {
 	specific bool // it is process-specific
 	gone     bool // it left the shard's map and only the active list may still know it
 
+	// noticeAt is how many messages leave the queue up to and with the notice,
+	// or 0 if none is unread. A count of places needs no room in the entries,
+	// and does not mistake an equal message for the notice.
+	noticeAt int32
+
 	last *waiter
 	next *queue // in the active list
 	name string
@@ -43,7 +48,7 @@ type entry struct {
 const never = math.MaxInt64
 
 // firstRing is the size of the ring that a queue starts with. It doubles up to
-// the capacity.
+// the capacity and the place for a notice.
 const firstRing = 4
 
 func (q *queue) push(msg layer.Message, acceptedAt int64) {
@@ -56,10 +61,19 @@ func (q *queue) push(msg layer.Message, acceptedAt int64) {
 
 func (q *queue) grow() {
 	size := max(firstRing, 2*len(q.ring))
-	ring := make([]entry, min(size, int(q.capacity)))
+	ring := make([]entry, min(size, int(q.capacity)+1))
 	n := copy(ring, q.ring[q.head:])
 	copy(ring[n:], q.ring[:q.head])
 	q.ring, q.head = ring, 0
+}
+
+// full reports whether a message would find no room. An unread notice takes
+// none of it.
+func (q *queue) full() bool {
+	if q.noticeAt > 0 {
+		return q.length > q.capacity
+	}
+	return q.length >= q.capacity
 }
 
 // pop removes the oldest message. Its place is zeroed, so that the ring does
@@ -70,6 +84,9 @@ func (q *queue) pop() entry {
 	*slot = entry{}
 	q.head = q.index(1)
 	q.length--
+	if q.noticeAt > 0 {
+		q.noticeAt--
+	}
 	return e
 }
 
@@ -120,7 +137,7 @@ func (q *queue) dropExpired(cutoff int64) (expired int, abandoned bool) {
 // messages there were.
 func (q *queue) empty() int {
 	n := int(q.length)
-	q.ring, q.head, q.length = nil, 0, 0
+	q.ring, q.head, q.length, q.noticeAt = nil, 0, 0, 0
 	q.quietSince = never
 	return n
 }

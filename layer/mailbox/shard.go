@@ -36,7 +36,7 @@ func (s *Set) shard(channel string) *shard {
 func (s *Set) addLocked(sh *shard, channel string) *queue {
 	q := &queue{
 		name:       channel,
-		capacity:   int32(min(s.limits.CapacityFor(channel), never32)),
+		capacity:   int32(min(s.limits.CapacityFor(channel), maxCapacity)),
 		specific:   layer.IsProcessSpecific(channel),
 		quietSince: never,
 	}
@@ -81,8 +81,8 @@ func (sh *shard) removeLocked(q *queue) {
 // smallMap is the size up to which a map is not worth rebuilding.
 const smallMap = 32
 
-// never32 bounds the capacity to what a queue can count.
-const never32 = 1<<31 - 1
+// maxCapacity bounds the capacity to what a queue can count, with a notice.
+const maxCapacity = 1<<31 - 2
 
 // activateLocked makes the sweeper visit the queue. It reports whether the
 // sweeper must be woken for that, which is done after unlocking.
