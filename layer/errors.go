@@ -44,6 +44,11 @@ var (
 
 	// ErrClosed: the layer was closed.
 	ErrClosed = errors.New("layer: closed")
+
+	// ErrUnavailable: the layer cannot reach its broker now, and tries on. By
+	// itself it says nothing about the outcome of a send: that is told by
+	// [NotSent] or [MaybeSent] around it.
+	ErrUnavailable = errors.New("layer: the broker is away")
 )
 
 // sentinel is an error that is also its parent, for errors.Is.

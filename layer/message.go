@@ -32,11 +32,12 @@ const (
 type Message struct{ content *content }
 
 // content is what copies of a Message share. Only memo changes after it was
-// made.
+// made, and what lazy points to.
 type content struct {
 	fields dict
 	size   int
 	err    error
+	lazy   *lazy // in place of fields, unless nil
 	memo   atomic.Pointer[memoEntry]
 }
 
@@ -166,6 +167,9 @@ func (m Message) Equal(other Message) bool {
 func (m Message) fields() dict {
 	if m.content == nil {
 		return nil
+	}
+	if m.content.lazy != nil {
+		return m.content.lazy.get()
 	}
 	return m.content.fields
 }

@@ -1,0 +1,2 @@
+// Package codec turns messages into msgpack and back.
+package codec
