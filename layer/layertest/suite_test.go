@@ -22,3 +22,13 @@ func memory() Backend {
 }
 
 func TestMemlayerPasses(t *testing.T) { Run(t, memory()) }
+
+// The suite in real time, with a layer that could do without.
+func TestRealTimePasses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	backend := memory()
+	backend.Clock = RealTime()
+	Run(t, backend)
+}

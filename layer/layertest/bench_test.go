@@ -1,0 +1,5 @@
+package layertest
+
+import "testing"
+
+func BenchmarkMemlayer(b *testing.B) { Benchmark(b, memory()) }
