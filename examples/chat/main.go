@@ -32,7 +32,7 @@ func run() error {
 	}
 	options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 
-	bus, err := openBus(options.Log)
+	bus, err := openBus()
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package browsertest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"net/url"
 	"os/exec"
 	"strings"
@@ -29,14 +30,16 @@ type server struct {
 func startServer(t *testing.T, address string, flags ...string) *server {
 	t.Helper()
 	s := &server{log: &lockedBuffer{}, exited: make(chan struct{})}
-	s.process = exec.Command(binary, append([]string{"-addr", address}, flags...)...)
+	// The cleanup below ends it sooner, unless go test gives up on the test.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	s.process = exec.CommandContext(ctx, binary, append([]string{"-addr", address}, flags...)...)
 	s.process.Stderr = s.log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := s.process.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = s.process.Start()
 	}
-	if err := s.process.Start(); err != nil {
+	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
 	greeting, readErr := bufio.NewReader(stdout).ReadString('\n')
@@ -46,6 +49,7 @@ func startServer(t *testing.T, address string, flags ...string) *server {
 	}()
 	t.Cleanup(func() {
 		s.kill()
+		cancel()
 		if t.Failed() {
 			t.Logf("server log:\n%s", s.log)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -249,7 +250,8 @@ func TestRunServesUntilItsContextEnds(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, listener, bus, Options{DrainTime: time.Millisecond}) }()
+	options := Options{DrainTime: time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	go func() { ended <- Run(ctx, listener, bus, options) }()
 	conn, _, err := websocket.Dial(ctx, "ws://"+listener.Addr().String()+"/socket?name=Ada&room=garden", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -163,19 +163,26 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	}{status, s.Stats()})
 }
 
-// Stats tells what a server does. Encoded and Written only grow: their ratio
-// is the number of sockets that shared a frame.
+// Stats tells what a server does. All but Sockets only grow. Written divided by
+// Encoded is the number of sockets that shared a frame.
 type Stats struct {
 	Sockets int    `json:"sockets"` // open now
 	Encoded uint64 `json:"encoded"` // messages made into a frame
 	Written uint64 `json:"written"` // frames written to sockets
+	Dropped uint64 `json:"dropped"` // messages the layer gave up, as for slow clients; 0 if it does not count
 }
 
 // Stats returns the counts. It does not block.
 func (s *Server) Stats() Stats {
+	bus, _ := layer.ReadStats(s.bus)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{Sockets: len(s.sockets), Encoded: s.encoded.Load(), Written: s.written.Load()}
+	return Stats{
+		Sockets: len(s.sockets),
+		Encoded: s.encoded.Load(),
+		Written: s.written.Load(),
+		Dropped: bus.Dropped.Total(),
+	}
 }
 
 // frameKey is the key under which a message keeps its frame.

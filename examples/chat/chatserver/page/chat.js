@@ -213,9 +213,12 @@ const join = $("join");
 function askName() {
   $("name").value = me.name;
   $("room").value = room || "lobby";
-  $("join-cancel").hidden = !(room && me.name);
+  const inside = Boolean(room && me.name);
+  $("join-heading").textContent = inside ? "Name and room" : "Come in";
+  $("join-submit").textContent = inside ? "Change" : "Enter";
+  $("join-cancel").hidden = !inside;
   join.showModal();
-  (me.name ? $("room") : $("name")).select();
+  (me.name && !room ? $("room") : $("name")).select();
 }
 
 $("join-form").addEventListener("submit", (event) => {
