@@ -1,0 +1,43 @@
+package redislayer_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/internal/redistest"
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/layertest"
+	"github.com/channellayer/channellayer/redislayer"
+)
+
+func TestConformance(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	layertest.Run(t, backend(server.URL()))
+}
+
+// backend makes layers on one server; each bus has a prefix of its own.
+func backend(url string) layertest.Backend {
+	var buses atomic.Int64
+	prefixes := &prefixOf{m: map[layer.Layer]string{}}
+	make := func(tb testing.TB, c layertest.Config, prefix string) layer.Layer {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		l, err := redislayer.Open(ctx, url, redislayer.Options{Limits: c.Limits, Observer: c.Observer, Prefix: prefix})
+		require.NoError(tb, err)
+		prefixes.set(l, prefix)
+		return l
+	}
+	return layertest.Backend{
+		New: func(tb testing.TB, c layertest.Config) layer.Layer {
+			return make(tb, c, fmt.Sprintf("test.%d", buses.Add(1)))
+		},
+		Peer: func(tb testing.TB, c layertest.Config, first layer.Layer) layer.Layer {
+			return make(tb, c, prefixes.get(first))
+		},
+	}
+}

@@ -1,0 +1,251 @@
+package redislayer
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// source tells where the server is now. A single server and one found by
+// Sentinel have one client for good; in a Cluster, the node changes.
+type source struct {
+	options func(ctx context.Context) (*redis.Options, error)
+	reload  func(ctx context.Context) // what was learned about the server may be out of date
+}
+
+func newSource(client redis.UniversalClient, key string) (source, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		return source{
+			options: func(context.Context) (*redis.Options, error) { return c.Options(), nil },
+			reload:  func(context.Context) {},
+		}, nil
+	case *redis.ClusterClient:
+		return source{
+			options: func(ctx context.Context) (*redis.Options, error) {
+				node, err := c.MasterForKey(ctx, key)
+				if err != nil {
+					return nil, err
+				}
+				return node.Options(), nil
+			},
+			reload: c.ReloadState,
+		}, nil
+	}
+	return source{}, badOption("client", "%T is not supported; use *redis.Client or *redis.ClusterClient", client)
+}
+
+// conn is one connection that belongs to one goroutine. What fails on it
+// after it was made has an unknown outcome, unless the server answered; what
+// failed before was certainly not run. Nothing is ever repeated by the client
+// below it.
+type conn struct {
+	client *redis.Client
+	*redis.Conn
+}
+
+// connect makes a connection. timeout bounds every step; read bounds the wait
+// for a reply.
+func (s source) connect(ctx context.Context, timeout, read time.Duration) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	configured, err := s.options(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := *configured
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = timeout, read, timeout, timeout
+	o.ContextTimeoutEnabled = true
+	o.PoolSize, o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns = 1, 0, 0, 0
+	o.ConnMaxIdleTime, o.ConnMaxLifetime = -1, -1
+	o.ReadBufferSize, o.WriteBufferSize = 64<<10, 64<<10
+	o.Protocol = 2 // replies are read as it shapes them
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.PushNotificationProcessor = nil // belongs to the client that was configured
+	client := redis.NewClient(&o)
+	c := &conn{client, client.Conn()}
+	if err := c.Ping(ctx).Err(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *conn) close() {
+	c.Conn.Close()
+	c.client.Close()
+}
+
+//go:embed scripts/*.lua
+var scriptFiles embed.FS
+
+// script is a Lua script that every connection loads when it is made.
+type script struct{ source, hash string }
+
+var (
+	deliverScript = loadScript("deliver")
+	controlScript = loadScript("control")
+	groupScript   = loadScript("group")
+	leaseScript   = loadScript("lease")
+	trimScript    = loadScript("trim")
+	queueScript   = loadScript("queue")
+	memberScript  = loadScript("member")
+
+	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript}
+)
+
+func loadScript(name string) script {
+	b, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return script{string(b), redis.NewScript(string(b)).Hash()}
+}
+
+// call makes a command that runs the script.
+func (s script) call(ctx context.Context, keys []string, args ...any) *redis.Cmd {
+	words := make([]any, 0, 3+len(keys)+len(args))
+	words = append(words, "EVALSHA", s.hash, len(keys))
+	for _, k := range keys {
+		words = append(words, k)
+	}
+	return redis.NewCmd(ctx, append(words, args...)...)
+}
+
+// loadScripts puts all scripts into the server's cache.
+func (c *conn) loadScripts(ctx context.Context) error {
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, s := range allScripts {
+			p.ScriptLoad(ctx, s.source)
+		}
+		return nil
+	})
+	return err
+}
+
+// serverInfo is what a connection learns about the server.
+type serverInfo struct {
+	runID string // another after every restart, and on every server
+}
+
+// minVersion is the oldest Redis that has what the layer uses (XADD
+// NOMKSTREAM, XTRIM MINID). Valkey says 7.2 or later.
+var minVersion = [2]int{6, 2}
+
+func (c *conn) info(ctx context.Context) (serverInfo, error) {
+	text, err := c.Info(ctx, "server").Result()
+	if err != nil {
+		return serverInfo{}, err
+	}
+	var info serverInfo
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch name {
+		case "run_id":
+			info.runID = value
+		case "redis_version":
+			if err := checkVersion(value); err != nil {
+				return info, err
+			}
+		}
+	}
+	return info, nil
+}
+
+func checkVersion(version string) error {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return nil // a server that does not say is given the benefit of the doubt
+	}
+	major, _ := strconv.Atoi(parts[0])
+	minor, _ := strconv.Atoi(parts[1])
+	if major < minVersion[0] || major == minVersion[0] && minor < minVersion[1] {
+		return &SetupError{Err: fmt.Errorf("the server is Redis %s; %d.%d or newer is needed", version, minVersion[0], minVersion[1])}
+	}
+	return nil
+}
+
+// SetupError is an error of the server's set-up, which does not go away by
+// trying again: the server is too old, the user lacks rights, a key holds
+// something else. It says what to do.
+type SetupError struct{ Err error }
+
+func (e *SetupError) Error() string { return "redislayer: " + e.Err.Error() }
+
+// Unwrap returns the server's own error, if there is one.
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// explain turns a server's refusal into a SetupError.
+func explain(err error) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return err
+	}
+	text := reply.Error()
+	switch {
+	case strings.HasPrefix(text, "NOPERM"):
+		return &SetupError{fmt.Errorf("the user lacks rights (see the package's documentation for those it needs): %w", err)}
+	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
+		return &SetupError{fmt.Errorf("check user and password: %w", err)}
+	case strings.Contains(text, "WRONGTYPE"):
+		return &SetupError{fmt.Errorf("a key under the prefix holds something else; choose another Prefix: %w", err)}
+	}
+	return err
+}
+
+// notRun are the beginnings of the replies by which a server says that it did
+// not run a command.
+var notRun = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOSCRIPT", "NOPERM", "NOAUTH", "WRONGPASS", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED"}
+
+// certainlyNotRun reports whether err is the server's word that it did not run
+// the command.
+func certainlyNotRun(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	text := reply.Error()
+	if strings.HasPrefix(text, "OOM") {
+		return true // only a script's first write is refused for that
+	}
+	if strings.Contains(text, "script") && !strings.HasPrefix(text, "NOSCRIPT") {
+		return false // refused to a command in the script: others may have run before
+	}
+	for _, begin := range notRun {
+		if strings.HasPrefix(text, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// staleServer reports whether the reply means that another server should be
+// asked.
+func staleServer(err error) bool {
+	for _, begin := range []string{"READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "UNBLOCKED"} {
+		if err != nil && strings.HasPrefix(err.Error(), begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// unavailable is the error of calls made while the server is away. The cause
+// is told, not wrapped: a connection's deadline is not the caller's.
+func unavailable(cause error) error {
+	if cause == nil {
+		return layer.ErrUnavailable
+	}
+	return &layer.Error{Op: "redislayer", Err: fmt.Errorf("%w: %s", layer.ErrUnavailable, cause)}
+}

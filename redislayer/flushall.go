@@ -1,0 +1,79 @@
+package redislayer
+
+import (
+	"context"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// Flush implements [layer.Flusher]. It makes connections of its own, and finds
+// the other processes by their keys.
+func (l *Layer) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.closed.Load() {
+		return layer.ErrClosed
+	}
+	l.flushOwn()
+	c, err := l.session.source.connect(ctx, l.options.Timeout, l.options.Timeout)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer c.close()
+	for _, kind := range []string{":queue:", ":waiting:", ":group:"} {
+		if err := l.deleteKeys(ctx, c, l.options.Prefix+kind+"*"); err != nil {
+			return unavailable(err)
+		}
+	}
+	leases := c.Scan(ctx, 0, l.keys.leases()+"*", 1000).Iterator()
+	for leases.Next(ctx) {
+		process := strings.TrimPrefix(leases.Val(), l.keys.leases())
+		if process == l.process {
+			continue
+		}
+		// A process that is gone has nothing to flush.
+		if err := l.requests.ask(ctx, process, request{what: askFlush}); ctx.Err() != nil {
+			return err
+		}
+	}
+	return leases.Err()
+}
+
+// flushOwn empties what this process holds. Receivers that wait go on waiting.
+func (l *Layer) flushOwn() {
+	l.groups.Clear()
+	l.adopted.Clear()
+	l.session.forgetGroups()
+	l.mailboxes.Clear()
+	l.queues.tellAll()
+}
+
+// forgetGroups forgets what is registered: Redis has forgotten it.
+func (s *session) forgetGroups() {
+	s.mu.Lock()
+	clear(s.registered)
+	clear(s.dirty)
+	s.mu.Unlock()
+}
+
+func (l *Layer) deleteKeys(ctx context.Context, c *conn, pattern string) error {
+	keys := c.Scan(ctx, 0, pattern, 1000).Iterator()
+	var found []string
+	for keys.Next(ctx) {
+		found = append(found, keys.Val())
+	}
+	if err := keys.Err(); err != nil || len(found) == 0 {
+		return err
+	}
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range found {
+			p.Unlink(ctx, key)
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,173 @@
+package redislayer
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// GroupAdd implements [layer.Layer]. For a channel of this process it needs
+// Redis only for the first member that this process has in the group. For a
+// channel of another process it asks that process, and waits for its answer.
+// After an error, other than one about the names, the membership may have
+// begun or not; adding again is right, and so is discarding.
+func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
+	if err := l.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	switch {
+	case !layer.IsProcessSpecific(channel):
+		l.adopted.Add(group, channel)
+		return l.session.do(ctx, &op{what: opJoin, where: group, name: channel})
+	case l.owns(channel):
+		return l.addOwn(ctx, group, channel)
+	}
+	return l.requests.ask(ctx, processOf(channel), request{what: askAdd, group: group, channel: channel})
+}
+
+// GroupDiscard implements [layer.Layer]. For a channel of this process it
+// needs Redis only for the last member that this process has in the group, and
+// does not fail if Redis is away: messages for the group then still come to
+// this process, which drops them.
+func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
+	if err := l.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	switch {
+	case !layer.IsProcessSpecific(channel):
+		l.adopted.Discard(group, channel)
+		return l.session.do(ctx, &op{what: opLeaveGroup, where: group, name: channel})
+	case l.owns(channel):
+		if l.groups.Discard(group, channel) {
+			// After an error the session writes the group later.
+			l.session.do(ctx, &op{what: opGroupEntry, where: group})
+		}
+		return nil
+	}
+	err := l.requests.ask(ctx, processOf(channel), request{what: askDiscard, group: group, channel: channel})
+	if errors.Is(err, layer.ErrChannelGone) {
+		return nil // with its memberships
+	}
+	return err
+}
+
+func (l *Layer) addOwn(ctx context.Context, group, channel string) error {
+	l.groups.Add(group, channel)
+	// Looked at after adding: a channel that goes away at the same time is
+	// either seen to be gone here, or leaves its groups after this one.
+	if !l.mailboxes.Has(channel) {
+		if l.groups.Discard(group, channel) {
+			l.session.soil(group)
+		}
+		return l.closedOr(layer.ErrChannelGone)
+	}
+	if l.session.isRegistered(group) {
+		return nil
+	}
+	return l.session.do(ctx, &op{what: opGroupEntry, where: group})
+}
+
+// leaveAll ends all memberships of a channel that is gone. What Redis has of
+// them is removed in passing.
+func (l *Layer) leaveAll(channel string) {
+	if emptied := l.groups.DiscardChannel(channel); len(emptied) > 0 {
+		l.session.soil(emptied...)
+		l.session.nudge()
+	}
+}
+
+func (l *Layer) checkMembership(ctx context.Context, group, channel string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := layer.ValidateGroup(group); err != nil {
+		return err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return err
+	}
+	return l.closedOr(nil)
+}
+
+// isRegistered reports whether Redis knows that this process has members in
+// the group, and is known to have known it lately.
+func (s *session) isRegistered(group string) bool {
+	if s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, dirty := s.dirty[group]
+	return !dirty && s.registered[group] != 0 && s.registered[group] == s.incarnation.Load()
+}
+
+// joinCall writes or removes normal channels' memberships of one group.
+func (s *session) joinCall(ctx context.Context, ops []*op) *call {
+	args := []any{(s.l.options.Limits.GroupExpiry).Milliseconds(), (s.l.options.Limits.GroupExpiry + s.l.options.Lease).Milliseconds()}
+	for _, o := range ops {
+		what := "join"
+		if o.what == opLeaveGroup {
+			what = "leave"
+		}
+		args = append(args, what, normalMember(o.name))
+	}
+	return &call{ops: ops, apply: applyDone, cmd: memberScript.call(ctx, []string{s.l.keys.group(ops[0].where)}, args...)}
+}
+
+// writeNormalMembers writes the memberships of normal channels that were added
+// here.
+func (s *session) writeNormalMembers(ctx context.Context, c *conn) error {
+	var calls []*call
+	for group := range s.l.adopted.All() {
+		var ops []*op
+		for channel := range s.l.adopted.Members(group) {
+			ops = append(ops, &op{what: opJoin, where: group, name: channel})
+		}
+		if len(ops) > 0 {
+			calls = append(calls, s.joinCall(ctx, ops))
+		}
+	}
+	return s.runCalls(ctx, c, calls)
+}
+
+// writeGroups brings the groups' entries at Redis in line with what the
+// process has: written where it has members, removed where it has none. All of
+// it may be repeated.
+func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) error {
+	if len(groups) == 0 {
+		return nil
+	}
+	incarnation := s.incarnation.Load()
+	member := processMember(s.l.process, strconv.FormatUint(incarnation, 10))
+	ttl := s.l.options.Limits.GroupExpiry + s.l.options.Lease
+	present := make([]bool, len(groups))
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, group := range groups {
+			key := s.l.keys.group(group)
+			if present[i] = s.l.groups.Len(group) > 0; present[i] {
+				p.ZAdd(ctx, key, redis.Z{Member: member})
+				p.Do(ctx, "PEXPIRE", key, ttl.Milliseconds())
+			} else {
+				p.ZRem(ctx, key, member)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for i, group := range groups {
+		if present[i] {
+			s.registered[group] = incarnation
+		} else {
+			delete(s.registered, group)
+		}
+	}
+	s.mu.Unlock()
+	return nil
+}

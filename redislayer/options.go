@@ -1,0 +1,101 @@
+package redislayer
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// Defaults of [Options].
+const (
+	DefaultPrefix        = "channellayer"
+	DefaultInboxCapacity = 100_000
+	DefaultInboxBytes    = 64 << 20
+	DefaultTimeout       = 3 * time.Second
+	DefaultLease         = 30 * time.Second
+)
+
+// Options configures a Layer. The zero value means the defaults; a negative
+// value is an error that names the field.
+type Options struct {
+	// Limits bounds what channels hold, and for how long.
+	Limits layer.Limits
+
+	// Observer is told of drops, gaps and abandoned channels.
+	Observer layer.Observer
+
+	// Prefix begins every key that the layer uses, with ':' after it: layers
+	// with the same prefix on the same server share a bus. Letters, digits,
+	// '-', '_' and '.'. Default "channellayer". It separates buses, it does
+	// not protect them.
+	Prefix string
+
+	// InboxCapacity and InboxBytes bound what waits at Redis for this process
+	// to read it: messages (default 100,000) and bytes (default 64 MiB). A
+	// sender that meets the bound gets [layer.ErrInboxFull]. All processes on
+	// a bus should have the same, since it is the sender who applies it.
+	InboxCapacity int
+	InboxBytes    int
+
+	// Timeout bounds a round trip to Redis, connecting included, and with it
+	// every call but Receive. Default 3 s.
+	Timeout time.Duration
+
+	// Lease is how long the process's inbox outlives its last sign of life. It
+	// is renewed three times as often. Default 30 s, at least four times
+	// Timeout.
+	Lease time.Duration
+
+	// Logger, if set, is told what the layer meets: connections lost and made,
+	// inboxes made anew. It is never called for single messages.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() (Options, error) {
+	var err error
+	if o.Limits, err = o.Limits.WithDefaults(); err != nil {
+		return o, err
+	}
+	switch {
+	case o.InboxCapacity < 0:
+		return o, badOption("InboxCapacity", "%d is negative", o.InboxCapacity)
+	case o.InboxBytes < 0:
+		return o, badOption("InboxBytes", "%d is negative", o.InboxBytes)
+	case o.Timeout < 0:
+		return o, badOption("Timeout", "%v is negative", o.Timeout)
+	case o.Lease < 0:
+		return o, badOption("Lease", "%v is negative", o.Lease)
+	case o.Lease > math.MaxInt64/8:
+		return o, badOption("Lease", "%v is too long", o.Lease)
+	}
+	if err := layer.ValidateGroup(o.Prefix); o.Prefix != "" && err != nil {
+		return o, badOption("Prefix", "%w", err)
+	}
+	setDefault(&o.Prefix, DefaultPrefix)
+	setDefault(&o.InboxCapacity, DefaultInboxCapacity)
+	setDefault(&o.InboxBytes, DefaultInboxBytes)
+	setDefault(&o.Timeout, DefaultTimeout)
+	setDefault(&o.Lease, max(DefaultLease, 4*o.Timeout))
+	if o.Lease < 4*o.Timeout {
+		return o, badOption("Lease", "%v is below four times the Timeout of %v", o.Lease, o.Timeout)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func badOption(field, format string, args ...any) error {
+	return &layer.Error{Op: "redislayer options", Name: field,
+		Err: fmt.Errorf("%w: "+format, append([]any{layer.ErrInvalidOption}, args...)...)}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

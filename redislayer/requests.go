@@ -1,0 +1,172 @@
+package redislayer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// requests are what one process asks another to do, by control entries in each
+// other's inboxes. All of it may be done twice.
+type requests struct {
+	l *Layer
+
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]chan byte
+	serving sync.WaitGroup
+	closed  bool
+}
+
+// request is what is asked for.
+type request struct {
+	what           byte
+	group, channel string
+}
+
+const (
+	askAdd     byte = 1
+	askDiscard byte = 2
+	askFlush   byte = 3
+)
+
+// Answers.
+const (
+	answerDone   byte = 0
+	answerGone   byte = 1
+	answerFailed byte = 2
+)
+
+func newRequests(l *Layer) *requests {
+	return &requests{l: l, waiting: map[uint64]chan byte{}}
+}
+
+// ask asks a process, and waits for its answer up to the layer's timeout.
+func (r *requests) ask(ctx context.Context, process string, q request) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.l.options.Timeout, errNoAnswer)
+	defer cancel()
+	answer := make(chan byte, 1)
+	r.mu.Lock()
+	r.last++
+	id := r.last
+	r.waiting[id] = answer
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.waiting, id)
+		r.mu.Unlock()
+	}()
+
+	body := binary.AppendUvarint(nil, id)
+	body = append(body, q.what)
+	body = appendString(appendString(body, q.group), q.channel)
+	if err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: body}); err != nil {
+		if context.Cause(ctx) == errNoAnswer {
+			return unavailable(errNoAnswer)
+		}
+		return err
+	}
+	select {
+	case a := <-answer:
+		switch a {
+		case answerDone:
+			return nil
+		case answerGone:
+			return layer.ErrChannelGone
+		}
+		return unavailable(errors.New("the channel's process could not do it"))
+	case <-ctx.Done():
+		if context.Cause(ctx) == errNoAnswer {
+			return unavailable(errNoAnswer)
+		}
+		return ctx.Err()
+	}
+}
+
+var errNoAnswer = errors.New("no answer from the channel's process within the timeout")
+
+// serve does what another process asked for. It does not block.
+func (r *requests) serve(replyTo string, body []byte) {
+	f := entryReader{rest: body}
+	id, err := f.uvarint()
+	if err == nil && !f.more() {
+		err = errTruncated
+	}
+	if err != nil {
+		r.l.undecodable(err)
+		return
+	}
+	q := request{what: f.rest[0]}
+	f.rest = f.rest[1:]
+	group, err1 := f.bytes()
+	channel, err2 := f.bytes()
+	if err := errors.Join(err1, err2); err != nil {
+		r.l.undecodable(err)
+		return
+	}
+	q.group, q.channel = string(group), string(channel)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.serving.Go(func() {
+		answer := binary.AppendUvarint(nil, id)
+		answer = append(answer, r.do(q))
+		r.l.session.enqueue(&op{what: opControl, where: replyTo, body: answer})
+	})
+}
+
+func (r *requests) do(q request) byte {
+	ctx, cancel := context.WithTimeout(context.Background(), r.l.options.Timeout)
+	defer cancel()
+	var err error
+	switch {
+	case q.what == askFlush:
+		r.l.flushOwn()
+	case !r.l.owns(q.channel):
+		return answerGone
+	case q.what == askAdd:
+		err = r.l.GroupAdd(ctx, q.group, q.channel)
+	case q.what == askDiscard:
+		err = r.l.GroupDiscard(ctx, q.group, q.channel)
+	default:
+		err = fmt.Errorf("request %d is not known here", q.what)
+	}
+	switch {
+	case err == nil:
+		return answerDone
+	case errors.Is(err, layer.ErrChannelGone):
+		return answerGone
+	}
+	return answerFailed
+}
+
+// answered is told an answer to a request of ours.
+func (r *requests) answered(body []byte) {
+	f := entryReader{rest: body}
+	id, err := f.uvarint()
+	if err != nil || len(f.rest) != 1 {
+		r.l.undecodable(errTruncated)
+		return
+	}
+	r.mu.Lock()
+	answer := r.waiting[id]
+	delete(r.waiting, id)
+	r.mu.Unlock()
+	if answer != nil {
+		answer <- f.rest[0]
+	}
+}
+
+// wait waits for what is being served, when nothing more comes.
+func (r *requests) wait() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.serving.Wait()
+}
