@@ -16,13 +16,12 @@ import (
 // keys out of order: to know the size it must then look at all keys at once.
 // The error is Decode's.
 func Check(b []byte) (size int, err error) {
-	s := view(b)
-	c, err := check(s, false)
+	c, err := check(view(b), false)
 	if err != nil {
 		return 0, err
 	}
 	if c.repeats {
-		return layer.NewMessage(fieldMap(s)).Size(), nil
+		return c.message().Size(), nil
 	}
 	return c.size, nil
 }
@@ -40,8 +39,8 @@ type checker struct {
 	size      int  // in the smallest form, so far
 	repeats   bool // whether a map may have a key twice, so that size is too large
 
-	// Where the value of the reserved key is, if there, and what the key and
-	// it add to size.
+	// Where the value of the reserved key is, or 0, and what the key and it
+	// have added to size.
 	address, addressSize int
 }
 
@@ -59,6 +58,10 @@ func check(s string, addressed bool) (checker, error) {
 	}
 	if c.off < len(s) {
 		return c, invalid(c.off, "%d bytes after the message", len(s)-c.off)
+	}
+	if c.address > 0 {
+		n := int(h.number)
+		c.size -= c.addressSize + containerSize(n) - containerSize(n-1)
 	}
 	if c.size > layer.MaxSize {
 		return c, &layer.Error{Op: "decode", Err: fmt.Errorf("%w: more than %d bytes", layer.ErrMessageTooLarge, layer.MaxSize)}

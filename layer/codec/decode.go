@@ -1,7 +1,7 @@
 package codec
 
 import (
-	"strings"
+	"iter"
 
 	"github.com/channellayer/channellayer/layer"
 )
@@ -18,15 +18,11 @@ import (
 // at which byte: what is not msgpack, is not one map and nothing after it, or
 // is nothing that a message may hold, the key [layer.ReservedKey] included.
 func Decode(b []byte) (layer.Message, error) {
-	c, err := check(view(b), false)
+	c, err := check(string(b), false)
 	if err != nil {
 		return layer.Message{}, err
 	}
-	s := string(b)
-	if c.repeats {
-		return layer.NewMessage(fieldMap(s)), nil
-	}
-	return lazyMessage(s, c.size), nil
+	return c.message(), nil
 }
 
 // DecodeAddressed is Decode for messages of channels_redis, which may say for
@@ -34,74 +30,64 @@ func Decode(b []byte) (layer.Message, error) {
 // string or an array of them. That key is taken out of the message. channels
 // is nil if there is none.
 func DecodeAddressed(b []byte) (msg layer.Message, channels []string, err error) {
-	c, err := check(view(b), true)
+	c, err := check(string(b), true)
 	if err != nil {
 		return layer.Message{}, nil, err
 	}
-	s := string(b)
-	if c.repeats {
-		return splitAddress(fieldMap(s), c.address)
-	}
-	if c.address == 0 {
-		return lazyMessage(s, c.size), nil, nil
-	}
-	r := reader{s, c.address}
-	if channels, err = addressed(r.value(), c.address); err != nil {
-		return layer.Message{}, nil, err
-	}
-	h, _, _ := readHead(s, 0)
-	n := int(h.number)
-	return lazyMessage(s, c.size-c.addressSize-containerSize(n)+containerSize(n-1)), channels, nil
-}
-
-func splitAddress(fields map[string]any, address int) (msg layer.Message, channels []string, err error) {
-	if v, ok := fields[layer.ReservedKey]; ok {
-		if channels, err = addressed(v, address); err != nil {
+	if c.address > 0 {
+		if channels, err = c.channels(); err != nil {
 			return layer.Message{}, nil, err
 		}
-		delete(fields, layer.ReservedKey)
 	}
-	return layer.NewMessage(fields), channels, nil
+	return c.message(), channels, nil
 }
 
-// addressed takes the value of the reserved key, which stands at that byte.
-func addressed(v any, at int) ([]string, error) {
-	switch v := v.(type) {
-	case string:
-		return []string{strings.Clone(v)}, nil
-	case []any:
-		channels := make([]string, len(v))
-		for i, e := range v {
-			name, ok := e.(string)
-			if !ok {
-				return nil, invalid(at, "%s holds a %T", layer.ReservedKey, e)
+// channels reads the value of the reserved key.
+func (c *checker) channels() ([]string, error) {
+	r := reader{c.s, c.address}
+	h := r.head()
+	switch h.kind {
+	case kindString:
+		return []string{r.take(h)}, nil
+	case kindList:
+		channels := make([]string, h.number)
+		for i := range channels {
+			start := r.off
+			h := r.head()
+			if h.kind != kindString {
+				return nil, invalid(start, "a channel in %s is not a string", layer.ReservedKey)
 			}
-			channels[i] = strings.Clone(name)
+			channels[i] = r.take(h)
 		}
 		return channels, nil
 	}
-	return nil, invalid(at, "%s is neither a string nor a list", layer.ReservedKey)
+	return nil, invalid(c.address, "%s is neither a string nor an array", layer.ReservedKey)
 }
 
-func lazyMessage(s string, size int) layer.Message {
-	return layer.NewLazyMessage(size, func(yield func(string, any) bool) {
-		fields(s, func(key string, v any) bool { return key == layer.ReservedKey || yield(key, v) })
-	})
+// message is the message that was checked.
+func (c *checker) message() layer.Message {
+	s := c.s
+	if c.repeats {
+		m := map[string]any{}
+		for key, v := range fields(s) {
+			m[key] = v
+		}
+		return layer.NewMessage(m)
+	}
+	return layer.NewLazyMessage(c.size, fields(s))
 }
 
-// fieldMap reads the fields of a message that was checked.
-func fieldMap(s string) map[string]any {
-	m := map[string]any{}
-	fields(s, func(key string, v any) bool { m[key] = v; return true })
-	return m
-}
-
-func fields(s string, yield func(string, any) bool) {
-	r := reader{s, 0}
-	for range r.head().number {
-		key := r.text()
-		if !yield(key, r.value()) {
-			return
+// fields iterates over the fields of what was checked, without the reserved
+// key.
+func fields(s string) iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		r := reader{s: s}
+		for range r.head().number {
+			key := r.text()
+			v := r.value()
+			if key != layer.ReservedKey && !yield(key, v) {
+				return
+			}
 		}
 	}
 }
