@@ -141,7 +141,7 @@ func (c *checker) open(n uint64, each, depth int) error {
 		return invalid(c.off, "nested deeper than %d", layer.MaxDepth)
 	}
 	if rest := len(c.s) - c.off; n > uint64(rest/each) {
-		return invalid(c.off, "%d elements are announced, %d bytes remain", n, rest)
+		return invalid(c.off, "%d elements are announced, too many for the %d bytes that remain", n, rest)
 	}
 	if n > uint64(layer.MaxValues-c.values) {
 		return invalid(c.off, "more than %d values", layer.MaxValues)
