@@ -202,7 +202,7 @@ func TestDropRepliesExecutesWholePipeline(t *testing.T) {
 	s, p := start(t)
 	struck := p.DropReplies(1, faultproxy.Any)
 	var lines []string
-	for i := range 500 {
+	for i := range 5000 { // 24 kB: more than the server reads at once, less than a packet
 		lines = append(lines, fmt.Sprint(i))
 	}
 	c := dial(t, p)
@@ -210,7 +210,7 @@ func TestDropRepliesExecutesWholePipeline(t *testing.T) {
 	_, err := c.receive()
 	require.Error(t, err, "the reply should be lost")
 	await(t, struck)
-	eventually(t, func() bool { return s.got() == strings.Join(lines, " ") }, "the server should get all 500 lines")
+	eventually(t, func() bool { return s.got() == strings.Join(lines, " ") }, "the server should get all lines")
 }
 
 func TestDropRepliesCountsOnlyAnsweredRequests(t *testing.T) {
