@@ -4,7 +4,7 @@
 //
 //	proxy := faultproxy.New(t, server.Addr())
 //	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), MaxRetries: -1})
-//	lost := proxy.DropReplies(1, faultproxy.Containing("XADD"))
+//	lost := proxy.DropReplies(1, faultproxy.Containing("xadd"))
 //	err := client.XAdd(ctx, ...).Err() // the server has it; the client gets io.EOF
 //	<-lost
 //
