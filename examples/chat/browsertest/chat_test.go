@@ -1,6 +1,7 @@
 package browsertest
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -63,9 +64,7 @@ func TestPeopleTalk(t *testing.T) {
 	ada.shoot("people-mobile-light")
 	ada.do("press Escape", chromedp.KeyEvent(kb.Escape))
 	ada.until("the list is closed", `document.activeElement.id === "people-toggle" && getComputedStyle(document.getElementById("people-panel")).display === "none"`)
-	if wide := eval[int](ada, "document.documentElement.scrollWidth"); wide > 390 {
-		t.Errorf("on a screen 390 wide the page is %d wide", wide)
-	}
+	ada.fits(390)
 	ada.namesItsControls()
 }
 
@@ -86,6 +85,62 @@ func TestChangeOfName(t *testing.T) {
 	grace.lists("Grace Hopper", "Ada")
 	if notes := ada.notes(); !slices.Equal(notes, []string{"Grace joined", "Grace is now Grace Hopper"}) {
 		t.Errorf("Ada's notes are %q, want that Grace joined and that she is now Grace Hopper", notes)
+	}
+}
+
+// The socket that a reconnection left behind may still answer, with the old
+// name, and leave late.
+func TestOldSocketsDoNotSpeakForPeople(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	ada := b.open(t, "Ada", s.room("lobby"))
+	got := eval[[]string](ada, `import("/page/people.js").then(({ People }) => {
+		const seen = [];
+		const people = new People({
+			changed: (all) => seen.push(all.map((p) => p.name).join(" and ")),
+			note: (text) => seen.push(text.replace(/[\u2068\u2069]/g, "")),
+		});
+		people.welcome({ id: "a", conn: "a2", name: "Ada Lovelace" });
+		people.here({ id: "a", conn: "a1", name: "Ada" });
+		people.here({ id: "g", conn: "g1", name: "Grace" });
+		people.joined({ id: "g", conn: "g2", name: "Grace Hopper" });
+		people.here({ id: "g", conn: "g1", name: "Grace" });
+		people.left({ id: "g", conn: "g1", name: "Grace" });
+		people.left({ id: "a", conn: "a1", name: "Ada" });
+		return seen;
+	})`)
+	want := []string{
+		"Ada Lovelace",
+		"Ada Lovelace",
+		"Ada Lovelace and Grace",
+		"Grace is now Grace Hopper",
+		"Ada Lovelace and Grace Hopper",
+		"Ada Lovelace and Grace Hopper",
+		"Ada Lovelace and Grace Hopper",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the list went through\n%q\nwant\n%q", got, want)
+	}
+}
+
+func TestLongWordsFit(t *testing.T) {
+	s, b := startServer(t, "127.0.0.1:0"), startBrowser(t)
+	room := s.room(strings.Repeat("Wonderful", 7))
+	ada := b.open(t, "Ada", room)
+	ada.enter()
+	long := b.open(t, strings.Repeat("W", 32), room)
+	long.enter()
+	lior := b.open(t, "ליאור", room)
+	lior.enter()
+	text := strings.Repeat("unbroken", 30)
+	long.say(text)
+	ada.sees(long.name, text)
+	lior.say("שלום לכולם!")
+	ada.sees(lior.name, "שלום לכולם!")
+	ada.lists("Ada", long.name, lior.name)
+	for _, width := range []int{1180, 390, 320} {
+		ada.look(int64(width), 700, false)
+		ada.fits(width)
+		ada.shoot(fmt.Sprint("long-", width))
 	}
 }
 

@@ -112,12 +112,13 @@ func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// eval returns what a JavaScript expression is in the page.
+// eval returns what a JavaScript expression is in the page, or what the promise
+// it gives comes to.
 func eval[T any](w *window, expression string) T {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		w.t.Fatalf("%s: evaluating %s: %v", w.name, expression, err)
 	}
@@ -178,10 +179,11 @@ func (w *window) messages() []string {
 	return eval[[]string](w, `[...document.querySelectorAll(".message .text")].map((e) => e.textContent)`)
 }
 
-// notes returns what the window tells about the room, in order.
+// notes returns what the window tells about the room, in order, without the
+// marks that isolate names.
 func (w *window) notes() []string {
 	w.t.Helper()
-	return eval[[]string](w, `[...document.querySelectorAll(".note")].map((e) => e.textContent)`)
+	return eval[[]string](w, `[...document.querySelectorAll(".note")].map((e) => e.textContent.replace(/[\u2068\u2069]/g, ""))`)
 }
 
 // lists waits until the window lists exactly these people.
@@ -214,6 +216,14 @@ func (w *window) namesItsControls() {
 	}
 	if seen < 5 {
 		w.t.Errorf("%s: the accessibility tree shows %d controls, want at least 5", w.name, seen)
+	}
+}
+
+// fits checks that the page is no wider than the screen.
+func (w *window) fits(width int) {
+	w.t.Helper()
+	if wide := eval[int](w, "document.documentElement.scrollWidth"); wide > width {
+		w.t.Errorf("on a screen %d wide, %s's page is %d wide", width, w.name, wide)
 	}
 }
 

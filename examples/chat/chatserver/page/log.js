@@ -51,8 +51,7 @@ export class Log {
 
   // note adds a line about the room, such as who joined.
   note(text, kind = "") {
-    const line = element("p", `note ${kind}`.trim());
-    line.append(element("bdi", "", text));
+    const line = element("p", `note ${kind}`.trim(), text);
     this.#last = null;
     this.#add(line, false);
   }

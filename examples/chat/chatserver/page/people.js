@@ -4,12 +4,13 @@
 // A person is an id; a socket of theirs is a conn. Sockets come and go more
 // often than people do: a person is here while any socket of theirs is, and
 // for a grace period after. So a reconnection, also one whose old socket is
-// only found dead later, changes nothing on anybody's page.
+// only found dead later, changes nothing on anybody's page. A person's name is
+// that of the socket that joined last: one not yet found dead has the old name.
 
 const grace = 6000; // ms
 
 export class People {
-  #all = new Map(); // id -> {id, name, conns, timer}
+  #all = new Map(); // id -> {id, name, conns (conn -> name), timer}
   #me;
   #on;
 
@@ -26,7 +27,7 @@ export class People {
       this.#expect(person, false);
     }
     this.#me = me.id;
-    this.#add(me);
+    this.#add(me).name = me.name;
     this.#changed();
   }
 
@@ -38,10 +39,10 @@ export class People {
   joined(person) {
     const known = this.#all.get(person.id);
     const before = known?.name;
-    this.#add(person);
+    this.#add(person).name = person.name;
     if (person.id !== this.#me) {
-      if (!known) this.#on.note(`${person.name} joined`);
-      else if (before !== person.name) this.#on.note(`${before} is now ${person.name}`);
+      if (!known) this.#on.note(`${isolated(person.name)} joined`);
+      else if (before !== person.name) this.#on.note(`${isolated(before)} is now ${isolated(person.name)}`);
     }
     this.#changed();
   }
@@ -50,15 +51,21 @@ export class People {
     const person = this.#all.get(id);
     if (!person || id === this.#me) return;
     person.conns.delete(conn);
-    if (person.conns.size === 0) this.#expect(person, true);
+    if (person.conns.size === 0) {
+      this.#expect(person, true);
+    } else {
+      person.name = [...person.conns.values()].at(-1);
+      this.#changed();
+    }
   }
 
   #add({ id, name, conn }) {
     let person = this.#all.get(id);
-    if (!person) this.#all.set(id, (person = { id, conns: new Set(), timer: 0 }));
-    person.name = name;
-    person.conns.add(conn);
+    if (!person) this.#all.set(id, (person = { id, conns: new Map(), timer: 0 }));
+    if (person.conns.size === 0) person.name = name;
+    person.conns.set(conn, name);
     clearTimeout(person.timer);
+    return person;
   }
 
   // #expect gives a person without sockets time to come back.
@@ -66,7 +73,7 @@ export class People {
     clearTimeout(person.timer);
     person.timer = setTimeout(() => {
       this.#all.delete(person.id);
-      if (tell) this.#on.note(`${person.name} left`);
+      if (tell) this.#on.note(`${isolated(person.name)} left`);
       this.#changed();
     }, grace);
   }
@@ -77,6 +84,11 @@ export class People {
     const me = this.#all.get(this.#me);
     this.#on.changed(me ? [{ ...me, me: true }, ...others] : others);
   }
+}
+
+// isolated makes a name fit for a sentence, whatever direction it runs in.
+function isolated(name) {
+  return `\u2068${name}\u2069`;
 }
 
 // face makes the small round picture of a person: a letter, on a colour that
