@@ -88,8 +88,12 @@ func (r *bench) must(err error) {
 // each message.
 func (r *bench) receive(channel string, got func()) {
 	r.receivers.Go(func() {
+		// A ctx of its own, as a connection has: thousands of receivers that
+		// wait for one ctx meet at the lock of its channel.
+		ctx, cancel := context.WithCancel(r.ctx)
+		defer cancel()
 		for {
-			_, err := r.reader.Receive(r.ctx, channel)
+			_, err := r.reader.Receive(ctx, channel)
 			if err != nil {
 				if !errors.Is(err, context.Canceled) {
 					r.b.Errorf("Receive returned error %v", err)

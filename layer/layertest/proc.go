@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -307,11 +306,6 @@ func (r *pending) returned() bool {
 	}
 }
 
-// labelled runs f so that what it starts counts as the layer's.
-func (p *proc) labelled(f func()) {
-	pprof.Do(context.Background(), pprof.Labels(labelKey, p.c.label), func(context.Context) { f() })
-}
-
 // text makes a message that tests can tell from others.
 func text(s string) layer.Message { return layer.NewMessage(map[string]any{"text": s}) }
 
@@ -328,7 +322,7 @@ func series(writer string, first, last int) (msgs []layer.Message) {
 	return msgs
 }
 
-// withType makes an error say what was expected of it.
+// wantError says which of the targets the error does not match, or "".
 func wantError(err error, targets ...error) string {
 	if i := slices.IndexFunc(targets, func(t error) bool { return !errors.Is(err, t) }); i >= 0 {
 		return fmt.Sprintf("error %v does not match %q", err, targets[i])
