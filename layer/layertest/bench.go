@@ -88,8 +88,7 @@ func (r *bench) must(err error) {
 // each message.
 func (r *bench) receive(channel string, got func()) {
 	r.receivers.Go(func() {
-		// A ctx of its own, as a connection has: thousands of receivers that
-		// wait for one ctx meet at the lock of its channel.
+		// A ctx of its own, as a connection would have.
 		ctx, cancel := context.WithCancel(r.ctx)
 		defer cancel()
 		for {
