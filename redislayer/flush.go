@@ -190,7 +190,8 @@ func (s *session) callFor(ctx context.Context, ops []*op) *call {
 			}
 			entry = appendFrame(entry, k, o.name, o.body)
 		}
-		return &call{ops: ops, apply: applyDelivered, cmd: controlScript.call(ctx, []string{l.keys.inbox(where), l.keys.lease(where)}, entry)}
+		return &call{ops: ops, apply: applyDelivered, cmd: controlScript.call(ctx, []string{l.keys.inbox(where), l.keys.lease(where)},
+			s.sealer.seal(entry, where))}
 	case opGroup:
 		entry := s.entry(ops, kindGroup)
 		return &call{ops: ops, apply: s.applyGroup, cmd: groupScript.call(ctx, []string{l.keys.group(where)},
@@ -221,7 +222,7 @@ func (s *session) entry(ops []*op, k kind) []byte {
 		}
 		entry = appendFrame(entry, k, name, o.body)
 	}
-	return entry
+	return s.sealer.seal(entry, "")
 }
 
 // queueCall makes the call for operations on one normal channel.
@@ -236,7 +237,7 @@ func (s *session) queueCall(ctx context.Context, ops []*op) *call {
 	for _, o := range ops {
 		switch o.what {
 		case opPush:
-			args = append(args, "push", appendFrame(s.header(), kindQueue, channel, o.body), "")
+			args = append(args, "push", s.sealer.seal(appendFrame(s.header(), kindQueue, channel, o.body), ""), "")
 		case opBack:
 			args = append(args, "back", o.body, o.score)
 		case opWait:

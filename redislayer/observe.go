@@ -11,7 +11,12 @@ import (
 type counters struct {
 	sent, groupSent, gaps atomic.Uint64
 	dropped               [len(layer.Drops{})]atomic.Uint64
+	undecodableToldAt     atomic.Int64 // on the layer's clock
 }
+
+// undecodableInterval is how often the log is told of entries that cannot be
+// read: with a wrong key that is all of them.
+const undecodableInterval = int64(10 * time.Second)
 
 // Stats implements [layer.Statser].
 func (l *Layer) Stats() layer.Stats {
@@ -37,9 +42,12 @@ func (l *Layer) drop(reason layer.DropReason, name string, count int) {
 	}
 }
 
-func (l *Layer) undecodable(err error) {
-	l.log.Warn("undecodable entry in the inbox", "error", err)
-	l.drop(layer.DropUndecodable, "", 1)
+func (l *Layer) undecodable(err error, count int) {
+	now, told := l.now(), l.counters.undecodableToldAt.Load()
+	if (told == 0 || now-told > undecodableInterval) && l.counters.undecodableToldAt.CompareAndSwap(told, now) {
+		l.log.Warn("the inbox has what cannot be read", "error", err)
+	}
+	l.drop(layer.DropUndecodable, "", count)
 }
 
 func (l *Layer) gap(from, to time.Time, reason string) {
@@ -48,4 +56,5 @@ func (l *Layer) gap(from, to time.Time, reason string) {
 	if l.options.Observer.Gap != nil {
 		l.options.Observer.Gap(from, to, reason)
 	}
+	l.notice.gap()
 }

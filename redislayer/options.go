@@ -16,6 +16,7 @@ const (
 	DefaultInboxBytes    = 64 << 20
 	DefaultTimeout       = 3 * time.Second
 	DefaultLease         = 30 * time.Second
+	DefaultGapSpread     = 5 * time.Second
 )
 
 // Options configures a Layer. The zero value means the defaults; a negative
@@ -49,6 +50,28 @@ type Options struct {
 	// Timeout.
 	Lease time.Duration
 
+	// EncryptionKeys, if there are any, encrypt all that the layer sends by way
+	// of Redis (AES-256-GCM) and let nothing else through: an entry that is
+	// not encrypted, or with another key, or was altered, is dropped
+	// ([layer.DropUndecodable]). A key is 32 random bytes, such as `openssl
+	// rand 32` makes. The first encrypts, all decrypt. To change the key,
+	// first append the new one in every process, then make it the first in
+	// every process, and remove the old one once what it encrypted has
+	// expired. Names of groups and normal channels stay readable at Redis, in
+	// the names of keys. Default none.
+	EncryptionKeys [][]byte
+
+	// GapMessage, if it has any fields, is given to every channel of this
+	// process after a gap ([layer.Observer].Gap), so that whoever reads it can
+	// look at the state of things anew. There is room for it even in a full
+	// mailbox. One that is still unread when there is another gap is enough.
+	// Normal channels do not get it.
+	GapMessage layer.Message
+
+	// GapSpread is over how long the channels get the GapMessage, each at a
+	// random time: they will all ask for the state of things. Default 5 s.
+	GapSpread time.Duration
+
 	// Logger, if set, is told what the layer meets: connections lost and made,
 	// inboxes made anew. It is never called for single messages.
 	Logger *slog.Logger
@@ -68,16 +91,26 @@ func (o Options) withDefaults() (Options, error) {
 		return o, badOption("Timeout", "%v is negative", o.Timeout)
 	case o.Lease < 0:
 		return o, badOption("Lease", "%v is negative", o.Lease)
+	case o.GapSpread < 0:
+		return o, badOption("GapSpread", "%v is negative", o.GapSpread)
 	case o.Lease > math.MaxInt64/8:
 		return o, badOption("Lease", "%v is too long", o.Lease)
 	}
 	if err := layer.ValidateGroup(o.Prefix); o.Prefix != "" && err != nil {
 		return o, badOption("Prefix", "%w", err)
 	}
+	if err := checkKeys(o.EncryptionKeys); err != nil {
+		return o, err
+	}
+	o.EncryptionKeys = cloneKeys(o.EncryptionKeys)
+	if err := o.Limits.CheckMessage(o.GapMessage); err != nil {
+		return o, badOption("GapMessage", "%w", err)
+	}
 	setDefault(&o.Prefix, DefaultPrefix)
 	setDefault(&o.InboxCapacity, DefaultInboxCapacity)
 	setDefault(&o.InboxBytes, DefaultInboxBytes)
 	setDefault(&o.Timeout, DefaultTimeout)
+	setDefault(&o.GapSpread, DefaultGapSpread)
 	setDefault(&o.Lease, max(DefaultLease, 4*o.Timeout))
 	if o.Lease < 4*o.Timeout {
 		return o, badOption("Lease", "%v is below four times the Timeout of %v", o.Lease, o.Timeout)

@@ -70,6 +70,7 @@ type reader struct {
 	begun      chan struct{}
 
 	// Only the reader's goroutine uses these.
+	opener  *opener
 	epochs  map[string]epoch
 	untrim  int // handed over since the last trim
 	untrimB int
@@ -82,7 +83,10 @@ type epoch struct {
 }
 
 func newReader(l *Layer, source source) *reader {
-	return &reader{l: l, source: source, begun: make(chan struct{}), epochs: map[string]epoch{}}
+	return &reader{
+		l: l, source: source, begun: make(chan struct{}),
+		opener: newOpener(l.keys.prefix, l.options.EncryptionKeys), epochs: map[string]epoch{},
+	}
 }
 
 func (r *reader) progress() progress {
@@ -208,8 +212,7 @@ func (r *reader) entry(entry any, generation int) error {
 	}
 	parts := entry.([]any)
 	fields, _ := parts[1].([]any)
-	var e inboxEntry
-	e.at = at
+	e := inboxEntry{at: at, messages: 1}
 	for i := 0; i+1 < len(fields); i += 2 {
 		value, _ := fields[i+1].(string)
 		switch fields[i] {
@@ -219,23 +222,25 @@ func (r *reader) entry(entry any, generation int) error {
 			e.bytes, e.control = value, true
 		case "s":
 			e.score = value
+		case "n":
+			n, _ := strconv.Atoi(value)
+			e.messages = min(max(n, 1), maxEntryMessages)
 		}
 	}
-	messages := 0
 	if e.bytes != "" {
-		messages = r.handOver(e)
+		r.handOver(e)
 	}
 	r.mu.Lock()
 	if r.read.before(at) {
 		r.read.readPosition = at
 	}
-	counted := !e.control && e.score == ""
+	counted := !e.control && e.score == "" && e.bytes != ""
 	if counted && generation == r.generation {
-		r.read.messages += uint64(messages)
+		r.read.messages += uint64(e.messages)
 		r.read.bytes += uint64(len(e.bytes))
 	}
 	r.mu.Unlock()
-	r.untrim += max(messages, 1)
+	r.untrim += e.messages
 	r.untrimB += len(e.bytes)
 	return nil
 }
@@ -253,65 +258,83 @@ func (r *reader) trim(idle bool) {
 
 // inboxEntry is an entry of the inbox.
 type inboxEntry struct {
-	at      readPosition
-	bytes   string
-	score   string // when it was accepted, in microseconds, if it comes from a queue
-	control bool
+	at       readPosition
+	bytes    string
+	messages int    // what its sender counted
+	score    string // when it was accepted, in microseconds, if it comes from a queue
+	control  bool
 }
 
-// handOver hands over what is in an entry and returns how many messages that
-// were.
-func (r *reader) handOver(e inboxEntry) (messages int) {
+// handOver hands over what is in an entry. Its bytes may be anybody's: what
+// cannot be read is counted, and the rest goes on.
+func (r *reader) handOver(e inboxEntry) {
 	l := r.l
-	frames := entryReader{rest: []byte(e.bytes)}
-	h, err := frames.header()
+	frames, late, err := r.framesOf(e)
 	if err != nil {
-		l.undecodable(err)
-		return 1
-	}
-	late := false
-	if !e.control && e.score == "" {
-		late = r.fenced(h)
+		r.unreadable(e, err, e.messages)
+		return
 	}
 	age := l.age(e)
-	for frames.more() {
+	for n := 0; frames.more(); n++ {
 		kind, name, body, err := frames.frame()
-		if err != nil {
-			l.undecodable(err)
-			return messages + 1
-		}
-		messages++
-		if late {
+		switch {
+		case err != nil:
+			r.unreadable(e, err, max(1, e.messages-n))
+			return
+		case !kind.names(name):
+			r.unreadable(e, fmt.Errorf("%.100q is not a name for a frame of kind %d", name, kind), 1)
+		case late:
 			l.drop(layer.DropLate, name, 1)
-			continue
-		}
-		switch kind {
-		case kindRequest:
+		case kind == kindRequest && e.control:
 			l.requests.serve(name, body)
-			continue
-		case kindReply:
+		case kind == kindReply && e.control:
 			l.requests.answered(body)
-			continue
-		}
-		msg, ok := l.decode(name, body)
-		if !ok {
-			if kind == kindQueue {
-				l.queues.arrived(name)
+		case kind == kindChannel && !e.control:
+			if msg, ok := l.decode(name, body); ok {
+				l.put(name, msg, age)
 			}
-			continue
-		}
-		switch kind {
-		case kindChannel:
-			l.put(name, msg, age)
-		case kindGroup:
-			l.putGroup(name, msg, age)
-		case kindQueue:
-			r.queued(name, msg, age, e)
+		case kind == kindGroup && !e.control:
+			if msg, ok := l.decode(name, body); ok {
+				l.putGroup(name, msg, age)
+			}
+		case kind == kindQueue && e.score != "":
+			if msg, ok := l.decode(name, body); ok {
+				r.queued(name, msg, age, e)
+			}
+			l.queues.arrived(name)
 		default:
-			l.undecodable(fmt.Errorf("frame of kind %d is not known here", kind))
+			r.unreadable(e, fmt.Errorf("a frame of kind %d is not known here, or not in such an entry", kind), 1)
 		}
 	}
-	return messages
+}
+
+// unreadable counts what cannot be read. If it came for a receiver of a normal
+// channel, Redis took that one off the list; which it was is not known, so
+// Redis is told all of them again.
+func (r *reader) unreadable(e inboxEntry, err error, messages int) {
+	r.l.undecodable(err, messages)
+	if e.score != "" {
+		r.l.queues.tellAll()
+	}
+}
+
+// framesOf reads an entry up to its frames, and opens them if they are sealed.
+// late is whether the sender has given the entry up.
+func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err error) {
+	entry := []byte(e.bytes)
+	frames.rest = entry
+	h, err := frames.header()
+	if err != nil {
+		return frames, false, err
+	}
+	to := ""
+	if e.control {
+		to = r.l.process
+	}
+	if frames.rest, err = r.opener.open(h, entry[:len(entry)-len(frames.rest)], frames.rest, to); err != nil {
+		return frames, false, err
+	}
+	return frames, !e.control && e.score == "" && r.fenced(h), nil
 }
 
 // queued hands a normal channel's message to a receiver, or gives it back.
@@ -322,7 +345,6 @@ func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e 
 	case !r.l.mailboxes.HandOver(channel, msg):
 		r.l.queues.giveBack(channel, e.score, []byte(e.bytes))
 	}
-	r.l.queues.arrived(channel)
 }
 
 // epochMemory is for how long a sender's epoch is remembered: longer than a

@@ -36,6 +36,7 @@ type Layer struct {
 	reader   *reader
 	queues   *queues
 	requests *requests
+	notice   *gapNotice
 	counters counters
 
 	closed  atomic.Bool
@@ -95,12 +96,16 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	l.session = newSession(l, source)
 	l.queues = newQueues(l)
 	l.requests = newRequests(l)
+	l.notice = newGapNotice(l)
 
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
 	l.running.Go(func() { l.session.run(ctx) })
 	l.running.Go(func() { l.reader.run(ctx) })
 	l.running.Go(func() { l.sweep(ctx) })
+	if o.GapMessage.Len() > 0 {
+		l.running.Go(func() { l.notice.run(ctx) })
+	}
 	return l, nil
 }
 

@@ -97,7 +97,7 @@ func (r *requests) serve(replyTo string, body []byte) {
 		err = errTruncated
 	}
 	if err != nil {
-		r.l.undecodable(err)
+		r.l.undecodable(err, 1)
 		return
 	}
 	q := request{what: f.rest[0]}
@@ -105,7 +105,7 @@ func (r *requests) serve(replyTo string, body []byte) {
 	group, err1 := f.bytes()
 	channel, err2 := f.bytes()
 	if err := errors.Join(err1, err2); err != nil {
-		r.l.undecodable(err)
+		r.l.undecodable(err, 1)
 		return
 	}
 	q.group, q.channel = string(group), string(channel)
@@ -151,7 +151,7 @@ func (r *requests) answered(body []byte) {
 	f := entryReader{rest: body}
 	id, err := f.uvarint()
 	if err != nil || len(f.rest) != 1 {
-		r.l.undecodable(errTruncated)
+		r.l.undecodable(errTruncated, 1)
 		return
 	}
 	r.mu.Lock()

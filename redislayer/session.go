@@ -23,6 +23,7 @@ import (
 type session struct {
 	l      *Layer
 	source source
+	sealer *sealer
 
 	mu      sync.Mutex
 	queued  []*op // newest last
@@ -54,6 +55,7 @@ type session struct {
 func newSession(l *Layer, source source) *session {
 	return &session{
 		l: l, source: source,
+		sealer:     newSealer(l.keys.prefix, l.options.EncryptionKeys),
 		wake:       make(chan struct{}, 1),
 		dirty:      map[string]struct{}{},
 		registered: map[string]uint64{},

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/channellayer/channellayer/layer"
 )
 
 // wireVersion is the first byte of every entry.
@@ -18,7 +20,21 @@ const (
 	kindQueue   kind = 3 // name: a normal channel; body: a message
 	kindRequest kind = 4 // name: the process to reply to; body: a request
 	kindReply   kind = 5 // name: empty; body: a reply
+	kindSealed  kind = 6 // name: the id of a key; body: all frames, encrypted
 )
+
+// names reports whether name is fit for a frame of this kind.
+func (k kind) names(name string) bool {
+	switch k {
+	case kindChannel:
+		return layer.ValidateChannel(name) == nil && layer.IsProcessSpecific(name)
+	case kindQueue:
+		return layer.ValidateChannel(name) == nil && !layer.IsProcessSpecific(name)
+	case kindGroup, kindRequest:
+		return layer.ValidateGroup(name) == nil
+	}
+	return true
+}
 
 // header begins an entry.
 type header struct {
@@ -35,10 +51,13 @@ func (h header) append(b []byte) []byte {
 }
 
 func appendFrame(b []byte, k kind, name string, body []byte) []byte {
+	return append(appendFrameHeader(b, k, name, len(body)), body...)
+}
+
+func appendFrameHeader(b []byte, k kind, name string, size int) []byte {
 	b = append(b, byte(k))
 	b = appendString(b, name)
-	b = binary.AppendUvarint(b, uint64(len(body)))
-	return append(b, body...)
+	return binary.AppendUvarint(b, uint64(size))
 }
 
 func appendString(b []byte, s string) []byte {
@@ -65,6 +84,9 @@ func (r *entryReader) header() (h header, err error) {
 	sender, err := r.bytes()
 	if err != nil {
 		return h, err
+	}
+	if len(sender) > layer.MaxNameLength {
+		return h, fmt.Errorf("its sender's name has %d bytes", len(sender))
 	}
 	h.sender = string(sender)
 	if h.epoch, err = r.uvarint(); err != nil {

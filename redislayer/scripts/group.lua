@@ -33,7 +33,7 @@ for i = 1, #members, 2 do
         local n, b = lease[2] + ARGV[2], lease[3] + #ARGV[1]
         if n - lease[4] > tonumber(ARGV[3]) or (b - lease[5] > tonumber(ARGV[4]) and lease[3] ~= lease[5]) then
           reply[1] = reply[1] + 1
-        elseif redis.call('XADD', ARGV[6] .. process, 'NOMKSTREAM', '*', 'e', ARGV[1]) then
+        elseif redis.call('XADD', ARGV[6] .. process, 'NOMKSTREAM', '*', 'e', ARGV[1], 'n', ARGV[2]) then
           redis.call('HSET', ARGV[7] .. process, 'n', string.format('%.0f', n), 'b', string.format('%.0f', b))
         else
           redis.call('ZREM', KEYS[1], member)
