@@ -37,7 +37,7 @@
 // not: its Unmarshal takes bytes after the message, strings that are not UTF-8
 // and keys of any type; it trusts lengths, so that five bytes can end the
 // process. Its Decoder's primitives read from an io.Reader, where one sees
-// neither how many bytes remain, nor at which one is; a walk built of them took
-// between one and two and a half times as long as the one here over the bytes
-// themselves, which fits in a table of 256 entries and one switch.
+// neither how many bytes remain, nor at which one is; a bare walk built of them
+// took 1.2 to 1.7 times the CPU time of the one here, which goes over the bytes
+// themselves, looks at keys and UTF-8 too, and is a table and a switch.
 package codec

@@ -26,7 +26,7 @@ import (
 )
 
 // A round is a message of up to some thousand values.
-const rounds = 1000
+const rounds = 500
 
 func TestAgainstVmihailenco(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
