@@ -39,8 +39,9 @@ func NewLazyMessage(size int, fields iter.Seq2[string, any]) Message {
 	return Message{&made.content}
 }
 
-// usualFields is how many fields there is room for at first.
-const usualFields = 4
+// usualFields is how many fields there is room for at first. With 4, decoding and
+// reading a message of five fields took a fifth longer.
+const usualFields = 8
 
 func (l *lazy) get() dict {
 	l.once.Do(func() {
