@@ -122,6 +122,9 @@ func closeDuringCalls(c *checker) {
 	loop := func(name string, call func() error) {
 		ends = append(ends, c.goroutine(name, func() {
 			for !c.stopped() {
+				if sends.Load() > 20_000 {
+					c.sleep(0.1) // in a bubble, a Close that waits for something needs time to pass
+				}
 				err := call()
 				switch {
 				case errors.Is(err, layer.ErrClosed):
