@@ -6,7 +6,8 @@
 //
 // Make a [Groups] with [New]; [Groups.Add] and [Groups.Discard] make and end
 // memberships; [Groups.Members] walks over a group, which is what a GroupSend
-// does. [Groups.DiscardChannel] ends all memberships of a channel that goes
+// does; [Groups.AddWith] and [Groups.MembersWith] let the backend find a value
+// of its own beside each member. [Groups.DiscardChannel] ends all memberships of a channel that goes
 // away. Call [Groups.Sweep] now and then, say once a minute, to give back the
 // memory of expired memberships.
 //
@@ -61,14 +62,14 @@
 // of the names, which are the caller's strings:
 //
 //	channels   groups each   members each   bytes per membership
-//	1,000,000  1             100            116
-//	  100,000  10            100             64
-//	    1,000  1,000         100             98
-//	1,000,000  1             1              216
-//	        1  1,000,000     1              198
+//	1,000,000  1             100            132
+//	  100,000  10            100             80
+//	    1,000  1,000         100            114
+//	1,000,000  1             1              232
+//	        1  1,000,000     1              214
 //
-// Go maps grow in steps, so these vary with the number: the first was 96 bytes
-// with 100,000 memberships. Maps shrink when their entries have gone, and a group is
+// Go maps grow in steps, so these vary with the number: the first was 112
+// bytes with 100,000 memberships. Maps shrink when their entries have gone, and a group is
 // compacted when more than half of its members have left: after all
 // memberships had ended, about 0.5 MB of them was retained.
 package groups

@@ -29,6 +29,7 @@ type group struct {
 // channel joins again as another member, which walks under way do not see.
 type member struct {
 	channel string
+	value   any
 	group   *group
 	until   atomic.Int64 // when it expires, or discarded
 

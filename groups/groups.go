@@ -65,6 +65,16 @@ func New(options Options) (*Groups, error) {
 //
 // The names are kept as long as the membership; they are not validated.
 func (g *Groups) Add(group, channel string) (first bool) {
+	return g.AddWith(group, channel, nil)
+}
+
+// AddWith is Add with a value that [Groups.MembersWith] shows beside the
+// channel: whatever the caller wants at hand in a walk, such as where the
+// channel's queue is, so that it need not be found by name for each member.
+// There is room for a pointer; other values may take memory of their own. It is
+// kept as long as the membership, and may be retained a while longer. Adding a
+// member again does not change it.
+func (g *Groups) AddWith(group, channel string, value any) (first bool) {
 	until := g.now() + g.expiry
 	if until < 0 { // overflow
 		until = math.MaxInt64
@@ -82,7 +92,7 @@ func (g *Groups) Add(group, channel string) (first bool) {
 		m.until.Store(max(until, m.until.Load()))
 		return false
 	}
-	m := &member{channel: channel, group: gr}
+	m := &member{channel: channel, group: gr, value: value}
 	m.until.Store(until)
 	cs.joinLocked(m)
 	gr.members = append(gr.members, m)

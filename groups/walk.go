@@ -18,13 +18,26 @@ import "iter"
 // runs, memory of members who left meanwhile is retained.
 func (g *Groups) Members(group string) iter.Seq[string] {
 	return func(yield func(channel string) bool) {
+		for channel := range g.MembersWith(group) {
+			if !yield(channel) {
+				return
+			}
+		}
+	}
+}
+
+// MembersWith walks as [Groups.Members] does, and shows beside each channel the
+// value that its membership was begun with ([Groups.AddWith]): nil if that was
+// Add.
+func (g *Groups) MembersWith(group string) iter.Seq2[string, any] {
+	return func(yield func(channel string, value any) bool) {
 		members := g.groupShard(group).walk(group)
 		if len(members) == 0 {
 			return
 		}
 		now := g.now()
 		for _, m := range members {
-			if m.until.Load() > now && !yield(m.channel) {
+			if m.until.Load() > now && !yield(m.channel, m.value) {
 				return
 			}
 		}

@@ -151,3 +151,31 @@ func TestCompaction(t *testing.T) {
 	}
 	require.Equal(t, []string{"stays"}, members(g, "room"))
 }
+
+// A membership keeps the value that it was begun with, until it ends.
+func TestMembersWith(t *testing.T) {
+	g := newGroups(t, groups.Options{})
+	visit := func() map[string]any {
+		got := map[string]any{}
+		for channel, value := range g.MembersWith("room") {
+			got[channel] = value
+		}
+		return got
+	}
+	require.True(t, g.AddWith("room", "a", 1), "AddWith filled the group")
+	require.False(t, g.AddWith("room", "b", "two"))
+	require.False(t, g.Add("room", "c"))
+	require.Equal(t, map[string]any{"a": 1, "b": "two", "c": nil}, visit())
+
+	require.False(t, g.AddWith("room", "a", 3))
+	g.Add("room", "b")
+	require.Equal(t, map[string]any{"a": 1, "b": "two", "c": nil}, visit(), "after they were added again")
+
+	g.Discard("room", "a")
+	g.AddWith("room", "a", 4)
+	require.Equal(t, map[string]any{"a": 4, "b": "two", "c": nil}, visit(), "after a had left and joined")
+	for channel := range g.MembersWith("room") {
+		require.Equal(t, "b", channel, "the member that joined first")
+		break
+	}
+}

@@ -133,7 +133,7 @@ func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := l.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
-	l.groups.Add(group, channel)
+	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
 	// Looked at after adding: a channel that goes away at the same time is
 	// either seen to be gone here, or leaves its groups after this one.
 	if l.owns(channel) && !l.mailboxes.Has(channel) {
@@ -174,11 +174,13 @@ func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) 
 		return err
 	}
 	walked := 0
-	for channel := range l.groups.Members(group) {
+	fan := l.mailboxes.Fan(msg, 0)
+	for channel, value := range l.groups.MembersWith(group) {
 		if walked++; walked%ctxEvery == 0 && ctx.Err() != nil {
 			return layer.MaybeSent(ctx.Err())
 		}
-		switch err := l.mailboxes.Put(channel, msg); err {
+		ref, _ := value.(mailbox.Ref)
+		switch err := fan.Put(channel, ref); err {
 		case nil:
 		case layer.ErrChannelFull:
 			l.drop(&l.full, layer.DropFull, channel)

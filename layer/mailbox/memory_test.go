@@ -38,6 +38,12 @@ func TestNoAllocations(t *testing.T) {
 			_ = s.Put(channel, benchMessage)
 			_, _ = s.ReceiveBatch(t.Context(), channel, buf)
 		}), "allocations of Put and ReceiveBatch on %q", channel)
+		ref := s.Ref(channel)
+		require.Zero(t, testing.AllocsPerRun(1000, func() {
+			fan := s.Fan(benchMessage, 0)
+			_ = fan.Put(channel, ref)
+			_, _ = s.Receive(t.Context(), channel)
+		}), "allocations of Fan.Put and Receive on %q", channel)
 	}
 	for s.Put(specific, benchMessage) == nil {
 	}

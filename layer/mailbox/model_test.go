@@ -87,7 +87,7 @@ type step struct {
 
 var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
-		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
+		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "ref", "fan", "fan", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
 		channel: rapid.SampledFrom([]string{specific, "second!one", normal}).Draw(t, "channel"),
 		n:       rapid.IntRange(0, 3).Draw(t, "n"),
 		d:       rapid.SampledFrom([]time.Duration{0, 1, time.Second / 3, expiry / 3, expiry / 2, expiry - 1, expiry, expiry + time.Second}).Draw(t, "d"),
@@ -111,6 +111,7 @@ type run struct {
 	set     *mailbox.Set
 	model   model
 	sent    int64
+	refs    map[string]mailbox.Ref // as of some time before, or none
 	cancels []context.CancelFunc
 	results []chan result // by receiver
 }
@@ -121,7 +122,7 @@ func runScript(t *testing.T, script []step) error {
 		return err
 	}
 	defer set.Close()
-	r := &run{t: t, set: set, model: model{channels: map[string]*modelChannel{}}}
+	r := &run{t: t, set: set, model: model{channels: map[string]*modelChannel{}}, refs: map[string]mailbox.Ref{}}
 	script = append([]step{{op: "open", channel: specific}, {op: "open", channel: "second!one"}}, script...)
 	for i, st := range script {
 		err := r.step(st)
@@ -176,9 +177,16 @@ func (r *run) step(st step) error {
 			}
 		}
 	case "put":
-		return r.put(st.channel, 0)
+		return r.put(st.channel, 0, r.set.PutAged)
 	case "aged":
-		return r.put(st.channel, st.d)
+		return r.put(st.channel, st.d, r.set.PutAged)
+	case "ref":
+		r.refs[st.channel] = r.set.Ref(st.channel)
+	case "fan":
+		return r.put(st.channel, st.d, func(channel string, msg layer.Message, age time.Duration) error {
+			fan := r.set.Fan(msg, age)
+			return fan.Put(channel, r.refs[channel])
+		})
 	case "notify":
 		return r.notify(st.channel)
 	case "hand over":
@@ -197,10 +205,10 @@ func (r *run) step(st step) error {
 	return nil
 }
 
-func (r *run) put(channel string, age time.Duration) error {
+func (r *run) put(channel string, age time.Duration, put func(string, layer.Message, time.Duration) error) error {
 	m := &r.model
 	r.sent++
-	got := r.set.PutAged(channel, numbered(int(r.sent)), age)
+	got := put(channel, numbered(int(r.sent)), age)
 	c := m.channel(channel)
 	var want error
 	switch {

@@ -18,9 +18,9 @@ import (
 // Notify never blocks. It reports whether the channel has the notice, or has
 // an unread one: false for a channel that is not open, and for a normal one.
 func (s *Set) Notify(channel string, notice layer.Message) bool {
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
-	q := sh.queues[channel]
+	q := sh.queues.get(hash, channel)
 	if q == nil || !q.specific {
 		sh.mu.Unlock()
 		return false
@@ -65,10 +65,10 @@ func (s *Set) Channels() iter.Seq[string] {
 func (sh *shard) open() []string {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	names := make([]string, 0, len(sh.queues))
-	for name, q := range sh.queues {
+	names := make([]string, 0, sh.queues.count)
+	for q := range sh.queues.all() {
 		if q.specific {
-			names = append(names, name)
+			names = append(names, q.name)
 		}
 	}
 	return names

@@ -22,43 +22,8 @@ func (s *Set) Put(channel string, msg layer.Message) error {
 // much earlier. One that has expired already is counted and dropped, and
 // PutAged returns nil. A negative age stands for 0.
 func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) error {
-	sh := s.shard(channel)
-	sh.mu.Lock()
-	q := sh.queues[channel]
-	if q == nil {
-		var err error
-		if q, err = s.missLocked(sh, channel); err != nil {
-			sh.mu.Unlock()
-			return layer.NotSent(err)
-		}
-	}
-	if age >= s.expiry {
-		return s.putExpired(sh, q)
-	}
-	if q.first != nil {
-		s.handOver(sh, q, msg)
-		return nil
-	}
-
-	// Only here is the clock read: it is a good part of what Put costs.
-	now := s.now()
-	var n news
-	if cutoff := now - int64(s.expiry); q.headExpired(cutoff) {
-		n = sh.expireLocked(q, cutoff)
-	}
-	if n.abandoned || q.full() {
-		sh.mu.Unlock()
-		s.tell(n)
-		if n.abandoned {
-			return layer.ErrChannelGone
-		}
-		return layer.ErrChannelFull
-	}
-	s.enqueue(sh, q, msg, now, now-int64(max(age, 0)))
-	if n.expired > 0 {
-		s.tell(n)
-	}
-	return nil
+	f := s.Fan(msg, age)
+	return f.putByName(channel)
 }
 
 // HandOver gives msg to the receiver that has waited longest on the channel,
@@ -66,9 +31,9 @@ func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) erro
 // that a backend took from its broker for a receiver that has gone away since:
 // if nobody else waits, the backend gives it back. It never blocks.
 func (s *Set) HandOver(channel string, msg layer.Message) bool {
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
-	q := sh.queues[channel]
+	q := sh.queues.get(hash, channel)
 	if q == nil || q.first == nil {
 		sh.mu.Unlock()
 		return false
@@ -102,18 +67,4 @@ func (s *Set) enqueue(sh *shard, q *queue, msg layer.Message, now, acceptedAt in
 	if wake {
 		s.wakeSweeper()
 	}
-}
-
-// putExpired counts a message that was too old when it came. It tells nothing
-// about whether anybody receives on the channel. It unlocks the shard.
-func (s *Set) putExpired(sh *shard, q *queue) error {
-	sh.accepted++
-	sh.expired++
-	wake := !q.specific && sh.activateLocked(q) // a normal queue may be new
-	sh.mu.Unlock()
-	if wake {
-		s.wakeSweeper()
-	}
-	s.tellDropped(layer.DropExpired, q.name, 1)
-	return nil
 }

@@ -23,10 +23,10 @@ type queue struct {
 	// called Receive, or never.
 	quietSince int64
 
-	listed   bool // it is in the shard's active list
-	touched  bool // it was used since the sweeper last saw it
-	specific bool // it is process-specific
-	gone     bool // it left the shard's map and only the active list may still know it
+	activity activity
+	shard    uint8 // index of the shard it is in
+	specific bool  // it is process-specific
+	gone     bool  // it left the shard's table and only the active list may still know it
 
 	// noticeAt is how many messages leave the queue up to and with the notice,
 	// or 0 if none is unread. A count of places needs no room in the entries,
@@ -37,6 +37,15 @@ type queue struct {
 	next *queue // in the active list
 	name string
 }
+
+// activity is what the sweeper knows of a queue.
+type activity uint8
+
+const (
+	idle   activity = iota // the queue is not in the shard's active list
+	quiet                  // it is, and was not used since the sweeper last saw it
+	active                 // it is, and was used
+)
 
 // entry is an unread message and when the layer accepted it.
 type entry struct {

@@ -136,7 +136,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			channels := []string{specific, "second!one", normal, "other"}
 			for ctx.Err() == nil {
 				channel := channels[rand.IntN(len(channels))]
-				switch rand.IntN(12) {
+				switch rand.IntN(14) {
 				case 0:
 					_ = s.Open(specific)
 					_ = s.Open("second!one")
@@ -151,6 +151,13 @@ func TestEverythingAtOnce(t *testing.T) {
 					_, _ = s.Receive(short, channel)
 					cancel()
 				case 7:
+					fan := s.Fan(numbered(1), 0)
+					ref := s.Ref(channel)
+					runtime.Gosched()
+					_ = fan.Put(channel, ref)
+				case 8:
+					s.Notify(channel, numbered(2))
+				case 9:
 					_ = s.PutAged(channel, numbered(1), time.Duration(rand.IntN(4_000_000)))
 				default:
 					_ = s.Put(channel, numbered(1))

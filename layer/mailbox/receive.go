@@ -26,12 +26,12 @@ func (s *Set) ReceiveBatch(ctx context.Context, channel string, buf []layer.Mess
 	if err := ctx.Err(); err != nil || len(buf) == 0 {
 		return 0, err
 	}
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
-	q := sh.queues[channel]
+	q := sh.queues.get(hash, channel)
 	if q == nil {
 		var err error
-		if q, err = s.missLocked(sh, channel); err != nil {
+		if q, err = s.missLocked(sh, hash, channel); err != nil {
 			sh.mu.Unlock()
 			return 0, err
 		}

@@ -1,7 +1,6 @@
 package mailbox
 
 import (
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -28,7 +27,6 @@ type Set struct {
 	expiry   time.Duration
 	observer layer.Observer
 	base     time.Time // the Set's clock counts from here
-	seed     maphash.Seed
 	waiters  sync.Pool // of *waiter; not shared by Sets, which synctest forbids
 
 	wake  chan struct{} // has room for one: there is something to sweep
@@ -52,7 +50,6 @@ func New(o Options) (*Set, error) {
 		expiry:   limits.Expiry,
 		observer: o.Observer,
 		base:     time.Now(),
-		seed:     maphash.MakeSeed(),
 		waiters:  sync.Pool{New: newWaiter},
 		wake:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
@@ -60,7 +57,7 @@ func New(o Options) (*Set, error) {
 		shards:   new([numShards]shard),
 	}
 	for i := range s.shards {
-		s.shards[i].queues = make(map[string]*queue)
+		s.shards[i].index = uint8(i)
 	}
 	go s.runSweeper()
 	return s, nil
@@ -82,14 +79,14 @@ func (s *Set) Open(channel string) error {
 	if !layer.IsProcessSpecific(channel) {
 		return &layer.Error{Op: "open", Name: channel, Err: layer.ErrInvalidName}
 	}
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.closed {
 		return layer.ErrClosed
 	}
-	if sh.queues[channel] == nil {
-		s.addLocked(sh, channel)
+	if sh.queues.get(hash, channel) == nil {
+		s.addLocked(sh, hash, channel)
 	}
 	return nil
 }
@@ -98,9 +95,9 @@ func (s *Set) Open(channel string) error {
 // receivers waiting on it return [layer.ErrChannelGone]. It reports whether
 // the channel existed. A normal channel is left alone.
 func (s *Set) Release(channel string) bool {
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
-	q := sh.queues[channel]
+	q := sh.queues.get(hash, channel)
 	if q == nil || !q.specific {
 		sh.mu.Unlock()
 		return false
@@ -135,9 +132,9 @@ func (s *Set) Waiting(channel string) int {
 }
 
 func (s *Set) look(channel string) (exists bool, unread, waiting int) {
-	sh := s.shard(channel)
+	sh, hash := s.shard(channel)
 	sh.mu.Lock()
-	q := sh.queues[channel]
+	q := sh.queues.get(hash, channel)
 	if q == nil {
 		sh.mu.Unlock()
 		return false, 0, 0
@@ -183,7 +180,7 @@ func (s *Set) dropAll(sh *shard, closing bool) {
 	var drops []drop
 	var waiters []*waiter
 	sh.mu.Lock()
-	for _, q := range sh.queues {
+	for q := range sh.queues.all() {
 		if n := sh.dropLocked(q); n > 0 {
 			drops = append(drops, drop{q.name, n})
 		}
@@ -196,7 +193,7 @@ func (s *Set) dropAll(sh *shard, closing bool) {
 	}
 	if closing {
 		sh.closed = true
-		sh.queues = nil
+		sh.queues = table{}
 	}
 	sh.mu.Unlock()
 	for _, w := range waiters {

@@ -1,7 +1,6 @@
 package mailbox
 
 import (
-	"hash/maphash"
 	"strings"
 	"sync"
 
@@ -15,40 +14,42 @@ const numShards = 128
 // shard is the channels whose names hash to it.
 type shard struct {
 	mu     sync.Mutex
-	queues map[string]*queue // nil once the Set is closed
-	active *queue            // the queues that the sweeper is to visit
+	queues table
+	active *queue // the queues that the sweeper is to visit
 
 	// The counters are kept here, under the lock that is held anyway, so that
 	// counting moves no other cache line from core to core.
 	accepted, received, expired, dropped, abandoned uint64
 
-	peak   int // the most queues since the map was last built
 	closed bool
+	index  uint8 // of this shard
 
-	_ [48]byte // keeps two shards off one pair of cache lines
+	_ [32]byte // keeps two shards off one pair of cache lines
 }
 
-func (s *Set) shard(channel string) *shard {
-	return &s.shards[maphash.String(s.seed, channel)%numShards]
+// shard returns the shard that the channel belongs to, and its hash.
+func (s *Set) shard(channel string) (*shard, uint64) {
+	h := hashOf(channel)
+	return &s.shards[h%numShards], h
 }
 
 // addLocked makes the queue of a channel that has none.
-func (s *Set) addLocked(sh *shard, channel string) *queue {
+func (s *Set) addLocked(sh *shard, hash uint64, channel string) *queue {
 	q := &queue{
 		name:       channel,
+		shard:      sh.index,
 		capacity:   int32(min(s.limits.CapacityFor(channel), maxCapacity)),
 		specific:   layer.IsProcessSpecific(channel),
 		quietSince: never,
 	}
-	sh.queues[channel] = q
-	sh.peak = max(sh.peak, len(sh.queues))
+	sh.queues.add(hash, q)
 	return q
 }
 
 // missLocked is what Put and Receive do about a channel without a queue. A
 // normal one gets its queue. Names are checked only here, where a name that has
 // a queue never comes: a valid one was checked when it got it.
-func (s *Set) missLocked(sh *shard, channel string) (*queue, error) {
+func (s *Set) missLocked(sh *shard, hash uint64, channel string) (*queue, error) {
 	if sh.closed {
 		return nil, layer.ErrClosed
 	}
@@ -59,27 +60,15 @@ func (s *Set) missLocked(sh *shard, channel string) (*queue, error) {
 		return nil, layer.ErrChannelGone
 	}
 	// The name may be a piece of something larger that must not live on with it.
-	return s.addLocked(sh, strings.Clone(channel)), nil
+	return s.addLocked(sh, hash, strings.Clone(channel)), nil
 }
 
-// removeLocked takes the queue out of the map. The active list forgets it when
-// the sweeper comes by.
+// removeLocked takes the queue out of the table. The active list forgets it
+// when the sweeper comes by.
 func (sh *shard) removeLocked(q *queue) {
 	q.gone = true
-	delete(sh.queues, q.name)
-	// Maps of Go do not shrink. Rebuilding one after three quarters of it are
-	// gone costs less than half an insertion for each that was deleted.
-	if sh.peak > smallMap && len(sh.queues) < sh.peak/4 {
-		queues := make(map[string]*queue, len(sh.queues))
-		for name, q := range sh.queues {
-			queues[name] = q
-		}
-		sh.queues, sh.peak = queues, len(queues)
-	}
+	sh.queues.remove(hashOf(q.name), q)
 }
-
-// smallMap is the size up to which a map is not worth rebuilding.
-const smallMap = 32
 
 // maxCapacity bounds the capacity to what a queue can count, with a notice.
 const maxCapacity = 1<<31 - 2
@@ -87,11 +76,11 @@ const maxCapacity = 1<<31 - 2
 // activateLocked makes the sweeper visit the queue. It reports whether the
 // sweeper must be woken for that, which is done after unlocking.
 func (sh *shard) activateLocked(q *queue) (wake bool) {
-	q.touched = true
-	if q.listed {
+	known := q.activity != idle
+	q.activity = active
+	if known {
 		return false
 	}
-	q.listed = true
 	q.next = sh.active
 	sh.active = q
 	return true

@@ -69,8 +69,10 @@ func (s *Set) sweepShard(sh *shard) (more bool) {
 			if event.expired > 0 {
 				found = append(found, event)
 			}
-			if q.listed = stays; stays {
-				q.next, sh.active = sh.active, q
+			if stays {
+				q.activity, q.next, sh.active = quiet, sh.active, q
+			} else {
+				q.activity = idle
 			}
 		}
 		sh.mu.Unlock()
@@ -95,8 +97,7 @@ func (sh *shard) visitLocked(q *queue, cutoff int64) (event news, stays bool) {
 	if q.gone {
 		return event, false
 	}
-	if q.length > 0 || q.touched {
-		q.touched = false
+	if q.length > 0 || q.activity == active {
 		return event, true
 	}
 	q.ring, q.head = nil, 0
