@@ -51,12 +51,14 @@ func newSource(client redis.UniversalClient, key string) (source, error) {
 type conn struct {
 	client *redis.Client
 	*redis.Conn
+	ended func() bool // withdraws what closes it when its ctx ends
 }
 
-// connect makes a connection. timeout bounds every step; read bounds the wait
-// for a reply.
-func (s source) connect(ctx context.Context, timeout, read time.Duration) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// connect makes a connection, which is closed when ctx ends: a command that is
+// under way does not hear of that by itself. timeout bounds every step; read
+// bounds the wait for a reply.
+func (s source) connect(parent context.Context, timeout, read time.Duration) (*conn, error) {
+	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	configured, err := s.options(ctx)
 	if err != nil {
@@ -74,7 +76,8 @@ func (s source) connect(ctx context.Context, timeout, read time.Duration) (*conn
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.PushNotificationProcessor = nil // belongs to the client that was configured
 	client := redis.NewClient(&o)
-	c := &conn{client, client.Conn()}
+	c := &conn{client: client, Conn: client.Conn()}
+	c.ended = context.AfterFunc(parent, c.shut)
 	if err := c.Ping(ctx).Err(); err != nil {
 		c.close()
 		return nil, err
@@ -83,6 +86,12 @@ func (s source) connect(ctx context.Context, timeout, read time.Duration) (*conn
 }
 
 func (c *conn) close() {
+	c.ended()
+	c.shut()
+}
+
+// shut may be called at any time, while the connection is in use, and again.
+func (c *conn) shut() {
 	c.Conn.Close()
 	c.client.Close()
 }
@@ -195,7 +204,7 @@ func explain(err error) error {
 	text := reply.Error()
 	switch {
 	case strings.HasPrefix(text, "NOPERM"):
-		return &SetupError{fmt.Errorf("the user lacks rights (see the package's documentation for those it needs): %w", err)}
+		return &SetupError{fmt.Errorf("the user lacks rights (OPERATIONS.md lists those it needs): %w", err)}
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		return &SetupError{fmt.Errorf("check user and password: %w", err)}
 	case strings.Contains(text, "WRONGTYPE"):
@@ -241,11 +250,16 @@ func staleServer(err error) bool {
 	return false
 }
 
-// unavailable is the error of calls made while the server is away. The cause
-// is told, not wrapped: a connection's deadline is not the caller's.
+// unavailable is the error of calls made while the server is away or refuses.
+// The cause is told, not wrapped, unless it is a [SetupError]: a connection's
+// deadline is not the caller's.
 func unavailable(cause error) error {
 	if cause == nil {
 		return layer.ErrUnavailable
+	}
+	var setup *SetupError
+	if errors.As(explain(cause), &setup) {
+		return &layer.Error{Op: "redislayer", Err: fmt.Errorf("%w: %w", layer.ErrUnavailable, setup)}
 	}
 	return &layer.Error{Op: "redislayer", Err: fmt.Errorf("%w: %s", layer.ErrUnavailable, cause)}
 }

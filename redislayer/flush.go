@@ -2,6 +2,7 @@ package redislayer
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ type op struct {
 	name  string // of the frame, if it is not where
 	body  []byte
 	score string // opBack: when the message was accepted
-	count int    // opWait, opLeave, opReset
+	count int    // opWait and opLeave: of receivers; opReset: the mark
 
 	taken bool // guarded by session.mu
 	err   error
@@ -74,19 +75,22 @@ const (
 // trip each. The error is that of the connection; every operation is finished
 // whatever happens.
 func (s *session) flush(ctx context.Context, c *conn, ops []*op, groups []string) error {
+	var refused map[string]error
 	for _, o := range ops {
 		if o.what == opGroupEntry {
 			groups = append(groups, o.where)
 		}
 	}
 	if len(groups) > 0 {
-		if err := s.writeGroups(ctx, c, groups); err != nil {
+		var err error
+		if refused, err = s.writeGroups(ctx, c, groups); err != nil {
 			s.soil(groups...)
 			s.finish(ops, unavailable(err))
 			return err
 		}
+		s.refused(refused)
 	}
-	ops = finishWritten(ops)
+	ops = finishWritten(ops, refused)
 	calls := s.plan(ctx, ops)
 	err := s.runCalls(ctx, c, calls)
 	if err == nil {
@@ -111,10 +115,14 @@ func (s *session) flush(ctx context.Context, c *conn, ops []*op, groups []string
 
 // finishWritten finishes the operations that asked for no more than groups'
 // entries.
-func finishWritten(ops []*op) []*op {
+func finishWritten(ops []*op, refused map[string]error) []*op {
 	return slices.DeleteFunc(ops, func(o *op) bool {
 		if o.what == opGroupEntry {
-			o.finish(nil)
+			var err error
+			if refusal := refused[o.where]; refusal != nil {
+				err = unavailable(refusal)
+			}
+			o.finish(err)
 		}
 		return o.what == opGroupEntry
 	})
@@ -153,7 +161,7 @@ func (s *session) plan(ctx context.Context, ops []*op) []*call {
 	calls := make([]*call, 0, len(buckets))
 	for _, bucket := range buckets {
 		for len(bucket) > 0 {
-			n := fill(bucket)
+			n := fill(bucket, s.l.options.InboxCapacity)
 			calls = append(calls, s.callFor(ctx, bucket[:n]))
 			bucket = bucket[n:]
 		}
@@ -161,12 +169,13 @@ func (s *session) plan(ctx context.Context, ops []*op) []*call {
 	return calls
 }
 
-// fill returns how many of the operations fit in one entry.
-func fill(ops []*op) int {
-	bytes := 0
+// fill returns how many of the operations fit in one entry. An inbox takes or
+// refuses an entry as a whole, so a small inbox gets small ones.
+func fill(ops []*op, capacity int) int {
+	bytes, most := 0, min(maxEntryMessages, max(1, capacity/4))
 	for i, o := range ops {
 		bytes += len(o.name) + len(o.where) + len(o.body)
-		if i == maxEntryMessages || i > 0 && bytes > maxEntryBytes {
+		if i == most || i > 0 && bytes > maxEntryBytes {
 			return i
 		}
 	}
@@ -231,9 +240,9 @@ func (s *session) queueCall(ctx context.Context, ops []*op) *call {
 	if slices.ContainsFunc(ops, func(o *op) bool { return o.what == opPush || o.what == opBack }) {
 		l.queues.filled(channel)
 	}
-	args := make([]any, 0, 4+3*len(ops))
+	args := make([]any, 0, 5+3*len(ops))
 	args = append(args, l.options.Limits.CapacityFor(channel), l.options.Limits.Expiry.Milliseconds(),
-		l.keys.inboxes(), l.waitingTTL().Milliseconds())
+		l.keys.inboxes(), l.waitingTTL().Milliseconds(), l.keys.leases())
 	for _, o := range ops {
 		switch o.what {
 		case opPush:
@@ -245,7 +254,8 @@ func (s *session) queueCall(ctx context.Context, ops []*op) *call {
 		case opLeave:
 			args = append(args, "leave", l.process, o.count)
 		case opReset:
-			args = append(args, "reset", l.process, o.count)
+			mark := appendFrame(s.header(), kindMark, channel, binary.AppendUvarint(nil, uint64(o.count)))
+			args = append(args, "reset", l.process, s.sealer.seal(mark, l.process))
 		case opPrune:
 			args = append(args, "prune", "", "")
 		}

@@ -3,6 +3,7 @@ package redislayer
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -29,18 +30,30 @@ func (l *Layer) Flush(ctx context.Context) error {
 			return unavailable(err)
 		}
 	}
+	var processes []string
 	leases := c.Scan(ctx, 0, l.keys.leases()+"*", 1000).Iterator()
 	for leases.Next(ctx) {
-		process := strings.TrimPrefix(leases.Val(), l.keys.leases())
-		if process == l.process {
-			continue
-		}
-		// A process that is gone has nothing to flush.
-		if err := l.requests.ask(ctx, process, request{what: askFlush}); ctx.Err() != nil {
-			return err
-		}
+		processes = append(processes, strings.TrimPrefix(leases.Val(), l.keys.leases()))
 	}
-	return leases.Err()
+	if err := leases.Err(); err != nil {
+		return unavailable(err)
+	}
+	var asked sync.WaitGroup
+	var own error
+	for _, process := range processes {
+		asked.Go(func() {
+			// This process too: what is on its way to it comes before. One that
+			// is gone, or does not answer, has nothing to flush.
+			if err := l.requests.ask(ctx, process, request{what: askFlush}); process == l.process {
+				own = err
+			}
+		})
+	}
+	asked.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return own
 }
 
 // flushOwn empties what this process holds. Receivers that wait go on waiting.

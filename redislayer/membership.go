@@ -43,8 +43,9 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 		return l.session.do(ctx, &op{what: opLeaveGroup, where: group, name: channel})
 	case l.owns(channel):
 		if l.groups.Discard(group, channel) {
-			// After an error the session writes the group later.
-			l.session.do(ctx, &op{what: opGroupEntry, where: group})
+			if err := l.session.do(ctx, &op{what: opGroupEntry, where: group}); err != nil {
+				l.session.soil(group) // it is written later
+			}
 		}
 		return nil
 	}
@@ -136,38 +137,54 @@ func (s *session) writeNormalMembers(ctx context.Context, c *conn) error {
 
 // writeGroups brings the groups' entries at Redis in line with what the
 // process has: written where it has members, removed where it has none. All of
-// it may be repeated.
-func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) error {
+// it may be repeated. The error is that of the connection; a group that Redis
+// refuses, as when its memory is full, is in refused, and is tried again with a
+// later heartbeat.
+func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (refused map[string]error, err error) {
 	if len(groups) == 0 {
-		return nil
+		return nil, nil
 	}
+	// Before looking at who is in the groups: whoever joins one from here on
+	// finds that it is not registered, and has it written again.
+	s.mu.Lock()
+	for _, group := range groups {
+		delete(s.registered, group)
+	}
+	s.mu.Unlock()
 	incarnation := s.incarnation.Load()
 	member := processMember(s.l.process, strconv.FormatUint(incarnation, 10))
 	ttl := s.l.options.Limits.GroupExpiry + s.l.options.Lease
 	present := make([]bool, len(groups))
-	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+	writes := make([]redis.Cmder, len(groups))
+	_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, group := range groups {
 			key := s.l.keys.group(group)
 			if present[i] = s.l.groups.Len(group) > 0; present[i] {
-				p.ZAdd(ctx, key, redis.Z{Member: member})
+				writes[i] = p.ZAdd(ctx, key, redis.Z{Member: member})
 				p.Do(ctx, "PEXPIRE", key, ttl.Milliseconds())
 			} else {
-				p.ZRem(ctx, key, member)
+				writes[i] = p.ZRem(ctx, key, member)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err != nil && (!isReply(err) || staleServer(err)) {
+		return nil, err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i, group := range groups {
-		if present[i] {
+		switch err := writes[i].Err(); {
+		case err != nil && (!isReply(err) || staleServer(err)):
+			return nil, err
+		case err != nil:
+			if refused == nil {
+				refused = map[string]error{}
+			}
+			refused[group] = err
+		case present[i]:
 			s.registered[group] = incarnation
-		} else {
-			delete(s.registered, group)
 		}
 	}
-	s.mu.Unlock()
-	return nil
+	return refused, nil
 }

@@ -2,7 +2,6 @@ package redislayer
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -18,7 +17,8 @@ type queues struct {
 	mu sync.Mutex
 	m  map[string]*demand
 
-	back []*op // entries to be given back when Redis is there again
+	back  []*op // entries to be given back when Redis is there again
+	marks int   // made so far
 
 	// When this process last put a message into a queue: it sees to it that
 	// one which expires there is counted.
@@ -27,10 +27,12 @@ type queues struct {
 
 // demand is one normal channel's.
 type demand struct {
-	waiting int  // calls of Receive under way
-	known   int  // of them, those that Redis knows of
+	waiting int  // calls of Receive under way that have not been handed a message
+	known   int  // of them, those that Redis knows of, or has handed a message
 	asking  bool // an operation is under way; another follows it if needed
-	reset   bool // Redis may have forgotten: tell it the whole number
+	reset   bool // Redis may know something else: begin anew
+	gone    bool // as many have left as could; messages for the others will come
+	mark    int  // of the reset that is under way; 0 if none is
 }
 
 func newQueues(l *Layer) *queues {
@@ -41,14 +43,31 @@ func newQueues(l *Layer) *queues {
 func (q *queues) receive(ctx context.Context, channel string, buf []layer.Message) (int, error) {
 	q.change(channel, func(d *demand) { d.waiting++ })
 	n, err := q.l.mailboxes.ReceiveBatch(ctx, channel, buf)
-	q.change(channel, func(d *demand) { d.waiting-- })
+	if n == 0 { // otherwise delivered has counted it, or does so presently
+		q.change(channel, func(d *demand) { d.waiting-- })
+	}
 	return n, err
 }
 
+// delivered is called when a receiver was handed a message.
+func (q *queues) delivered(channel string) {
+	q.change(channel, func(d *demand) { d.known, d.waiting = max(0, d.known-1), max(0, d.waiting-1) })
+}
+
 // arrived is called when a message came for one of the receivers that Redis
-// knew of.
+// knew of, and nobody was handed it.
 func (q *queues) arrived(channel string) {
 	q.change(channel, func(d *demand) { d.known = max(0, d.known-1) })
+}
+
+// marked is called when the mark of a reset came: everything that Redis had
+// handed over to receivers here before has come too, so it knows of none now.
+func (q *queues) marked(channel string, mark int) {
+	q.change(channel, func(d *demand) {
+		if d.mark == mark {
+			d.mark, d.known = 0, 0
+		}
+	})
 }
 
 func (q *queues) change(channel string, f func(*demand)) {
@@ -59,6 +78,7 @@ func (q *queues) change(channel string, f func(*demand)) {
 		q.m[channel] = d
 	}
 	f(d)
+	d.gone = false
 	o := q.nextLocked(channel, d)
 	q.mu.Unlock()
 	q.send(channel, d, o)
@@ -73,51 +93,59 @@ func (q *queues) nextLocked(channel string, d *demand) *op {
 	o := &op{where: channel}
 	switch missing := d.waiting - d.known; {
 	case d.reset:
-		o.what, o.count = opReset, d.waiting
-		d.reset, d.known = false, d.waiting
+		q.marks++
+		o.what, o.count = opReset, q.marks
+		d.reset, d.mark = false, q.marks
+	case d.mark != 0: // wait for that
+		return nil
 	case missing > 0:
 		o.what, o.count = opWait, missing
 		d.known += missing
-	case missing < 0:
+	case missing < 0 && !d.gone:
 		o.what, o.count = opLeave, -missing
 	default:
-		if d.waiting == 0 {
+		if d.waiting == 0 && d.known == 0 {
 			delete(q.m, channel)
 		}
 		return nil
 	}
-	d.asking = true
+	d.asking, d.gone = true, false
+	o.then = func(err error, result int64) { q.told(channel, d, o, err, result) }
 	return o
 }
 
-func (q *queues) send(channel string, d *demand, o *op) {
-	if o == nil {
-		return
-	}
-	o.then = func(err error, result int64) {
-		q.mu.Lock()
-		d.asking = false
-		switch {
-		case err != nil:
-			d.reset = true
-		case o.what == opLeave:
-			// Fewer may have left than were to: messages for the others are on
-			// their way, and arrived will count them.
-			d.known -= int(result)
-		}
-		var next *op
-		if err == nil {
-			next = q.nextLocked(channel, d)
-			if next != nil && next.what == opLeave && o.what == opLeave && result == 0 {
-				next, d.asking = nil, false // nothing to leave: wait for what is on its way
-			}
-		}
+// told is told the result of an operation.
+func (q *queues) told(channel string, d *demand, o *op, err error, result int64) {
+	q.mu.Lock()
+	d.asking = false
+	switch {
+	case err != nil:
+		d.reset = true // when Redis is back, or with the next heartbeat
 		q.mu.Unlock()
-		q.send(channel, d, next)
+		return
+	case o.what == opReset && result == 0: // the inbox is gone, and will be made anew
+		d.reset, d.mark = true, 0
+		q.mu.Unlock()
+		return
+	case o.what == opLeave:
+		// Fewer may have left than were to: messages for the others are on
+		// their way, and will be counted when they come.
+		d.known -= int(result)
+		d.gone = result < int64(o.count)
 	}
-	if err := q.l.session.enqueue(o); err != nil {
+	next := q.nextLocked(channel, d)
+	q.mu.Unlock()
+	q.send(channel, d, next)
+}
+
+func (q *queues) send(channel string, d *demand, o *op) {
+	for o != nil && q.l.session.enqueue(o) != nil {
 		q.mu.Lock()
 		d.asking, d.reset = false, true // told when Redis is back
+		o = nil
+		if q.l.session.cause() == nil && !q.l.closed.Load() {
+			o = q.nextLocked(channel, d) // it is, since just now
+		}
 		q.mu.Unlock()
 	}
 }
@@ -129,18 +157,33 @@ func (q *queues) giveBack(channel, score string, entry []byte) {
 	o.then = func(err error, _ int64) {
 		switch {
 		case err == nil:
-		case errors.Is(err, layer.ErrNotSent) && !errors.Is(err, layer.ErrClosed):
+		case o.maybe: // perhaps it is back; it must not be put back twice
+			q.l.drop(layer.DropLate, channel, 1)
+		default: // when Redis is there again, or as the last thing before the end
 			q.mu.Lock()
 			q.back = append(q.back, o)
 			q.mu.Unlock()
-		case errors.Is(err, layer.ErrClosed):
-			q.l.drop(layer.DropClosed, channel, 1)
-		default: // perhaps it is back; it must not be put back twice
-			q.l.drop(layer.DropLate, channel, 1)
 		}
 	}
 	if err := q.l.session.enqueue(o); err != nil {
-		o.then(layer.NotSent(err), 0)
+		o.then(err, 0)
+	}
+}
+
+// takeBack takes the operations that give back what could not be given back
+// before.
+func (q *queues) takeBack() []*op {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	back := q.back
+	q.back = nil
+	return back
+}
+
+// close counts what could not be given back.
+func (q *queues) close() {
+	for _, o := range q.takeBack() {
+		q.l.drop(layer.DropClosed, o.where, 1)
 	}
 }
 
@@ -194,10 +237,8 @@ func (q *queues) tellAll() {
 		d.reset = true
 		channels = append(channels, channel)
 	}
-	back := q.back
-	q.back = nil
 	q.mu.Unlock()
-	for _, o := range back {
+	for _, o := range q.takeBack() {
 		q.giveBack(o.where, o.score, o.body)
 	}
 	for _, channel := range channels {

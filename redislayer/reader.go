@@ -2,13 +2,17 @@ package redislayer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
@@ -20,6 +24,7 @@ import (
 const (
 	probeInterval = time.Second
 	probeGrace    = time.Second
+	maxPatience   = 16 * time.Second // in place of the grace, after reads that failed
 )
 
 // readCount is how many entries one read takes at most.
@@ -64,16 +69,23 @@ type reader struct {
 	l      *Layer
 	source source
 
-	mu         sync.Mutex
-	read       progress
-	generation int // raised when the inbox is made anew: then senders count anew
-	begun      chan struct{}
+	mu       sync.Mutex
+	read     progress
+	made     readPosition // ids above it are of the inbox as it was last made
+	complete time.Time    // what was accepted before then has been handed over
+	vouched  time.Time    // complete, when the session last found the inbox
+	begun    chan struct{}
+
+	cancel context.CancelFunc // ends the goroutine
+	done   chan struct{}      // closed when it has ended
 
 	// Only the reader's goroutine uses these.
-	opener  *opener
-	epochs  map[string]epoch
-	untrim  int // handed over since the last trim
-	untrimB int
+	opener   *opener
+	epochs   map[string]epoch
+	count    int           // entries to read at once, at most
+	patience time.Duration // beyond probeInterval, for a reply
+	untrim   int           // handed over since the last trim
+	untrimB  int
 }
 
 // epoch is the highest that was seen of a sender, and when.
@@ -84,8 +96,9 @@ type epoch struct {
 
 func newReader(l *Layer, source source) *reader {
 	return &reader{
-		l: l, source: source, begun: make(chan struct{}),
+		l: l, source: source, begun: make(chan struct{}), done: make(chan struct{}),
 		opener: newOpener(l.keys.prefix, l.options.EncryptionKeys), epochs: map[string]epoch{},
+		count: readCount, patience: probeGrace,
 	}
 }
 
@@ -95,18 +108,44 @@ func (r *reader) progress() progress {
 	return r.read
 }
 
-// restart is told that the inbox was made anew, empty, above the position.
+// readAllAt is when the reader had handed over all there was, as of the last
+// time that the inbox was found to be there; zero before the first.
+func (r *reader) readAllAt() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.vouched
+}
+
+// vouch is told that the inbox was there until now: what the reader read came
+// from it, and not from an empty server in its place.
+func (r *reader) vouch() {
+	r.mu.Lock()
+	r.vouched = r.complete
+	r.mu.Unlock()
+}
+
+// restart is told that the inbox was made anew, empty, with ids above p: senders
+// count anew. The position does not go back: what is new may have been read
+// before this was told.
 func (r *reader) restart(p readPosition) {
 	r.mu.Lock()
-	if r.generation++; r.generation == 1 {
+	defer r.mu.Unlock()
+	if r.made == (readPosition{}) {
 		close(r.begun)
 	}
-	r.read = progress{readPosition: p, fetched: p}
-	r.mu.Unlock()
+	r.made, r.complete = p, time.Now()
+	r.read.messages, r.read.bytes = 0, 0
+	if r.read.before(p) {
+		r.read.readPosition = p
+	}
+	if r.read.fetched.before(p) {
+		r.read.fetched = p
+	}
 }
 
 // run is the reader's goroutine.
 func (r *reader) run(ctx context.Context) {
+	defer close(r.done)
 	select {
 	case <-r.begun:
 	case <-ctx.Done():
@@ -114,7 +153,7 @@ func (r *reader) run(ctx context.Context) {
 	}
 	backoff := minBackoff
 	for ctx.Err() == nil {
-		c, err := r.source.connect(ctx, probeInterval+probeGrace, probeInterval+probeGrace)
+		c, err := r.source.connect(ctx, probeInterval+probeGrace, probeInterval+r.patience)
 		if err == nil {
 			backoff = minBackoff
 			err = r.readAll(ctx, c)
@@ -135,22 +174,41 @@ func (r *reader) run(ctx context.Context) {
 	}
 }
 
-// readAll reads until the connection fails or ctx ends.
-func (r *reader) readAll(ctx context.Context, c *conn) error {
-	stop := context.AfterFunc(ctx, c.close) // a blocking command does not hear ctx
-	defer stop()
+// finish ends the reader's goroutine and hands over what is left in the inbox,
+// on the connection of its caller.
+func (r *reader) finish(ctx context.Context, c *conn) error {
+	r.cancel()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	inbox := r.l.keys.inbox(r.l.process)
 	for {
-		r.mu.Lock()
-		from, generation := r.read.readPosition, r.generation
-		r.mu.Unlock()
-		reply, err := c.Do(context.Background(), "XREAD", "COUNT", readCount, "BLOCK", probeInterval.Milliseconds(),
-			"STREAMS", inbox, from.String()).Slice()
-		if err != nil && !isReply(err) {
+		entries, err := c.Do(ctx, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count).Slice()
+		if err != nil || len(entries) == 0 {
 			return err
 		}
-		if staleServer(err) {
-			r.source.reload(ctx)
+		for _, e := range entries {
+			if err := r.entry(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// readAll reads until the connection fails or ctx ends.
+func (r *reader) readAll(ctx context.Context, c *conn) error {
+	inbox := r.l.keys.inbox(r.l.process)
+	for {
+		asked := time.Now()
+		reply, err := c.Do(context.Background(), "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),
+			"STREAMS", inbox, r.progress().String()).Slice()
+		if err != nil && err != redis.Nil {
+			r.shrink(err)
+			if staleServer(err) {
+				r.source.reload(ctx)
+			}
 			return err
 		}
 		entries := entriesOf(reply)
@@ -166,14 +224,30 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 			r.mu.Unlock()
 		}
 		for _, e := range entries {
-			if err := r.entry(e, generation); err != nil {
+			if err := r.entry(e); err != nil {
 				return err
 			}
 		}
+		if len(entries) < r.count {
+			r.mu.Lock()
+			r.complete = asked
+			r.mu.Unlock()
+		}
+		r.count, r.patience = min(2*r.count, readCount), probeGrace
 		r.trim(len(entries) == 0)
 		if ctx.Err() != nil {
 			return nil
 		}
+	}
+}
+
+// shrink makes the next reply smaller, and waits for it longer, after one that
+// did not come in time: on a slow network it may have been too large for that.
+func (r *reader) shrink(err error) {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		r.count = max(1, r.count/4)
+		r.patience = min(2*r.patience, maxPatience)
 	}
 }
 
@@ -205,7 +279,7 @@ func idOf(entry any) (readPosition, error) {
 }
 
 // entry hands over one entry and moves the position behind it.
-func (r *reader) entry(entry any, generation int) error {
+func (r *reader) entry(entry any) error {
 	at, err := idOf(entry)
 	if err != nil {
 		return err
@@ -235,7 +309,7 @@ func (r *reader) entry(entry any, generation int) error {
 		r.read.readPosition = at
 	}
 	counted := !e.control && e.score == "" && e.bytes != ""
-	if counted && generation == r.generation {
+	if counted && r.made.before(at) {
 		r.read.messages += uint64(e.messages)
 		r.read.bytes += uint64(len(e.bytes))
 	}
@@ -283,12 +357,18 @@ func (r *reader) handOver(e inboxEntry) {
 			return
 		case !kind.names(name):
 			r.unreadable(e, fmt.Errorf("%.100q is not a name for a frame of kind %d", name, kind), 1)
+		case late && e.control:
+			// Whoever asked was told that it failed, and may have asked for
+			// the contrary since.
 		case late:
 			l.drop(layer.DropLate, name, 1)
 		case kind == kindRequest && e.control:
 			l.requests.serve(name, body)
 		case kind == kindReply && e.control:
 			l.requests.answered(body)
+		case kind == kindMark && e.control:
+			mark, _ := binary.Uvarint(body)
+			l.queues.marked(name, int(mark))
 		case kind == kindChannel && !e.control:
 			if msg, ok := l.decode(name, body); ok {
 				l.put(name, msg, age)
@@ -300,8 +380,9 @@ func (r *reader) handOver(e inboxEntry) {
 		case kind == kindQueue && e.score != "":
 			if msg, ok := l.decode(name, body); ok {
 				r.queued(name, msg, age, e)
+			} else {
+				l.queues.arrived(name)
 			}
-			l.queues.arrived(name)
 		default:
 			r.unreadable(e, fmt.Errorf("a frame of kind %d is not known here, or not in such an entry", kind), 1)
 		}
@@ -334,7 +415,7 @@ func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err erro
 	if frames.rest, err = r.opener.open(h, entry[:len(entry)-len(frames.rest)], frames.rest, to); err != nil {
 		return frames, false, err
 	}
-	return frames, !e.control && e.score == "" && r.fenced(h), nil
+	return frames, e.score == "" && r.fenced(h), nil
 }
 
 // queued hands a normal channel's message to a receiver, or gives it back.
@@ -342,8 +423,12 @@ func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e 
 	switch {
 	case age >= r.l.options.Limits.Expiry:
 		r.l.drop(layer.DropExpired, channel, 1)
-	case !r.l.mailboxes.HandOver(channel, msg):
+		r.l.queues.arrived(channel)
+	case r.l.mailboxes.HandOver(channel, msg):
+		r.l.queues.delivered(channel)
+	default:
 		r.l.queues.giveBack(channel, e.score, []byte(e.bytes))
+		r.l.queues.arrived(channel)
 	}
 }
 

@@ -101,7 +101,9 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
 	l.running.Go(func() { l.session.run(ctx) })
-	l.running.Go(func() { l.reader.run(ctx) })
+	var reading context.Context
+	reading, l.reader.cancel = context.WithCancel(ctx)
+	l.running.Go(func() { l.reader.run(reading) })
 	l.running.Go(func() { l.sweep(ctx) })
 	if o.GapMessage.Len() > 0 {
 		l.running.Go(func() { l.notice.run(ctx) })
@@ -244,6 +246,7 @@ func (l *Layer) Close() error {
 	l.cancel()
 	l.running.Wait()
 	l.requests.wait()
+	l.queues.close()
 	if l.owned != nil {
 		return l.owned.Close()
 	}

@@ -19,13 +19,23 @@ type requests struct {
 	last    uint64
 	waiting map[uint64]chan byte
 	serving sync.WaitGroup
+	active  int // being served
 	closed  bool
 }
+
+// maxServing is how many requests are served at once, a goroutine each: control
+// entries are exempt from the inbox's bounds.
+const maxServing = 10_000
 
 // request is what is asked for.
 type request struct {
 	what           byte
 	group, channel string
+}
+
+func (q request) body(id uint64) []byte {
+	b := append(binary.AppendUvarint(nil, id), q.what)
+	return appendString(appendString(b, q.group), q.channel)
 }
 
 const (
@@ -61,10 +71,7 @@ func (r *requests) ask(ctx context.Context, process string, q request) error {
 		r.mu.Unlock()
 	}()
 
-	body := binary.AppendUvarint(nil, id)
-	body = append(body, q.what)
-	body = appendString(appendString(body, q.group), q.channel)
-	if err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: body}); err != nil {
+	if err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: q.body(id)}); err != nil {
 		if context.Cause(ctx) == errNoAnswer {
 			return unavailable(errNoAnswer)
 		}
@@ -111,10 +118,16 @@ func (r *requests) serve(replyTo string, body []byte) {
 	q.group, q.channel = string(group), string(channel)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return
+	if r.closed || r.active == maxServing {
+		return // who asked gets no answer, and tries again
 	}
+	r.active++
 	r.serving.Go(func() {
+		defer func() {
+			r.mu.Lock()
+			r.active--
+			r.mu.Unlock()
+		}()
 		answer := binary.AppendUvarint(nil, id)
 		answer = append(answer, r.do(q))
 		r.l.session.enqueue(&op{what: opControl, where: replyTo, body: answer})

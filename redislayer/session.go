@@ -41,8 +41,14 @@ type session struct {
 	sequence uint64
 	runID    string
 	rewrite  []string  // groups to be written again, in case Redis lost them
+	again    []string  // groups that Redis refused to write
 	lastGood time.Time // when the server last answered
-	suspect  bool      // something may have been lost since lastGood
+	attempts uint64    // to make an inbox; each would be another incarnation
+
+	// What was found out by renewing the lease, and is not dealt with yet.
+	unregistered bool      // groups and waiting receivers may not be known there
+	lost         string    // why messages may have been lost, or ""
+	lostFrom     time.Time // since when, if lost
 
 	incarnation atomic.Uint64 // 0 until an inbox was made
 	renewedAt   atomic.Int64  // when the lease was last acknowledged, on the layer's clock
@@ -100,7 +106,6 @@ func (s *session) run(ctx context.Context) {
 		c.close()
 		s.connected.Store(false)
 		if err != nil {
-			s.suspect = true
 			s.l.log.Warn("connection to redis lost", "error", err)
 			if staleServer(err) {
 				s.source.reload(ctx)
@@ -130,15 +135,16 @@ func (s *session) open(ctx context.Context) (*conn, error) {
 	if err := c.loadScripts(ctx); err != nil {
 		return nil, explain(err)
 	}
-	if info.runID != s.runID && s.runID != "" {
-		s.suspect = true
-		s.l.log.Info("another redis server, or restarted")
+	if info.runID != s.runID {
+		s.unregistered = true
+		if s.runID != "" {
+			s.lose("redis was restarted or replaced")
+		}
+		s.runID = info.runID
 	}
-	restarted := info.runID != s.runID
-	if err := s.renew(ctx, c, restarted); err != nil {
+	if err := s.renew(ctx, c); err != nil {
 		return nil, explain(err)
 	}
-	s.runID = info.runID
 	ready = true
 	s.mu.Lock()
 	s.down = nil
@@ -173,7 +179,7 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 		}
 		if s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
 			// Before more is promised: this process may have slept.
-			if err := s.renew(ctx, c, false); err != nil {
+			if err := s.renew(ctx, c); err != nil {
 				s.finish(ops, unavailable(err))
 				s.soil(groups...)
 				return err
@@ -197,7 +203,7 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 
 // beat is one heartbeat.
 func (s *session) beat(ctx context.Context, c *conn) error {
-	if err := s.renew(ctx, c, false); err != nil {
+	if err := s.renew(ctx, c); err != nil {
 		return err
 	}
 	s.l.queues.tellAll()
@@ -205,13 +211,31 @@ func (s *session) beat(ctx context.Context, c *conn) error {
 		s.rewrite = slices.Collect(s.l.groups.All())
 	}
 	n := min(len(s.rewrite), maxRewrite)
-	for batch := range slices.Chunk(s.rewrite[:n], groupBatch) {
-		if err := s.writeGroups(ctx, c, batch); err != nil {
+	batch := append(s.rewrite[:n:n], s.again...)
+	s.rewrite, s.again = s.rewrite[n:], nil
+	return s.writeBatches(ctx, c, batch)
+}
+
+// writeBatches writes groups, some at a time.
+func (s *session) writeBatches(ctx context.Context, c *conn, groups []string) error {
+	for batch := range slices.Chunk(groups, groupBatch) {
+		refused, err := s.writeGroups(ctx, c, batch)
+		if err != nil {
+			s.soil(groups...)
 			return err
 		}
+		s.refused(refused)
 	}
-	s.rewrite = s.rewrite[n:]
 	return nil
+}
+
+// refused keeps the groups that the server refused to write for the next
+// heartbeat.
+func (s *session) refused(groups map[string]error) {
+	for group, err := range groups {
+		s.again = append(s.again, group)
+		s.l.log.Warn("a group was refused", "group", group, "error", err)
+	}
 }
 
 // groupBatch is how many groups are written in one round trip, maxRewrite how
@@ -222,54 +246,73 @@ const (
 )
 
 // renew renews the lease. If the inbox is gone it makes another, above the
-// position that the reader has reached, and registers all groups and waiting
-// receivers again; then it reports the gap. restarted is whether the server
-// may have forgotten some of that although the inbox is there.
-func (s *session) renew(ctx context.Context, c *conn, restarted bool) error {
+// position that the reader has reached. Whenever the server may have forgotten
+// what this process had there, it then registers all groups and waiting
+// receivers again, and reports the gap; if that fails, it is the first thing
+// that the next call does.
+func (s *session) renew(ctx context.Context, c *conn) error {
 	l := s.l
 	held := s.incarnation.Load()
 	heldText := ""
 	if held > 0 {
 		heldText = strconv.FormatUint(held, 10)
 	}
-	next := strconv.FormatUint(held+1, 10)
+	s.attempts++ // never the same again, not even if the outcome is unknown
 	read := l.reader.progress()
 	asked := l.now()
 	reply, err := c.script(ctx, leaseScript.call(ctx, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
-		heldText, next, l.options.Lease.Milliseconds(), read.fetched.ms, read.fetched.seq, read.messages, read.bytes))
+		heldText, s.attempts, l.options.Lease.Milliseconds(), read.fetched.ms, read.fetched.seq, read.messages, read.bytes))
 	if err != nil {
 		return err
 	}
 	answered := l.now()
 	made, seconds, micros := number(reply, 0), number(reply, 1), number(reply, 2)
 	s.clock.Store(seconds*int64(time.Second) + micros*int64(time.Microsecond) - (asked+answered)/2)
-	from, first := s.lastGood, held == 0
 	if made == 1 {
-		s.incarnation.Store(held + 1)
-		l.reader.restart(read.fetched.next())
-		s.suspect = !first
-		l.log.Info("made an inbox", "incarnation", held+1)
-	} else if restarted && !first {
-		if err := s.raise(ctx, c, read); err != nil {
+		last, _ := reply[3].(string)
+		at, err := parsePosition(last)
+		if err != nil {
 			return err
 		}
+		if held > 0 {
+			s.lose("the inbox was lost")
+		}
+		s.unregistered = true
+		s.incarnation.Store(s.attempts)
+		l.reader.restart(at)
+		l.log.Info("made an inbox", "incarnation", s.attempts)
 	}
-	if made == 1 || restarted {
+	if s.unregistered {
+		if err := s.raise(ctx, c, l.reader.progress()); err != nil {
+			return err
+		}
 		if err := s.registerAll(ctx, c); err != nil {
 			return err
 		}
+		s.unregistered = false
 	}
 	s.renewedAt.Store(answered)
 	s.lastGood = time.Now()
-	if s.suspect && (made == 1 || restarted) {
-		reason := "redis was restarted or replaced"
-		if made == 1 {
-			reason = "the inbox was lost"
-		}
-		l.gap(from, s.lastGood, reason)
+	if s.lost != "" {
+		reason := s.lost
+		s.lost = ""
+		l.gap(s.lostFrom, s.lastGood, reason)
 	}
-	s.suspect = false
+	l.reader.vouch()
 	return nil
+}
+
+// lose takes note that messages may have been lost: those that came since the
+// reader is known to have had all there was.
+func (s *session) lose(reason string) {
+	from := s.lastGood
+	if read := s.l.reader.readAllAt(); !read.IsZero() && read.Before(from) {
+		from = read
+	}
+	if s.lost == "" {
+		s.lostFrom = from
+	}
+	s.lost = reason
 }
 
 // raise makes sure that ids of new entries are above the reader's position,
@@ -293,18 +336,19 @@ func (s *session) registerAll(ctx context.Context, c *conn) error {
 	s.mu.Lock()
 	clear(s.registered)
 	s.mu.Unlock()
-	for batch := range slices.Chunk(slices.Collect(s.l.groups.All()), groupBatch) {
-		if err := s.writeGroups(ctx, c, batch); err != nil {
-			return err
-		}
+	if err := s.writeBatches(ctx, c, slices.Collect(s.l.groups.All())); err != nil {
+		return err
 	}
 	if err := s.writeNormalMembers(ctx, c); err != nil {
 		return err
 	}
+	s.l.queues.tellAll()
 	return nil
 }
 
-// leave removes what this process has at Redis.
+// leave removes what this process has at Redis. What Redis handed to receivers
+// of normal channels here, and nobody took, goes back to the queues; the rest of
+// the inbox is counted as dropped.
 func (s *session) leave(ctx context.Context, c *conn) error {
 	l := s.l
 	member := processMember(l.process, strconv.FormatUint(s.incarnation.Load(), 10))
@@ -317,7 +361,6 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 	for _, channel := range l.queues.channels() {
 		cmds = append(cmds, redis.NewIntCmd(ctx, "LREM", l.keys.waiting(channel), 0, l.process))
 	}
-	cmds = append(cmds, redis.NewIntCmd(ctx, "DEL", l.keys.inbox(l.process), l.keys.lease(l.process)))
 	for batch := range slices.Chunk(cmds, groupBatch) {
 		if _, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, cmd := range batch {
@@ -328,7 +371,13 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 			return err
 		}
 	}
-	return nil
+	if err := l.reader.finish(ctx, c); err != nil {
+		return err
+	}
+	if err := s.runCalls(ctx, c, s.plan(ctx, l.queues.takeBack())); err != nil {
+		return err
+	}
+	return c.Del(ctx, l.keys.inbox(l.process), l.keys.lease(l.process)).Err()
 }
 
 // soil marks groups as to be written.

@@ -21,6 +21,7 @@ const (
 	kindRequest kind = 4 // name: the process to reply to; body: a request
 	kindReply   kind = 5 // name: empty; body: a reply
 	kindSealed  kind = 6 // name: the id of a key; body: all frames, encrypted
+	kindMark    kind = 7 // name: a normal channel; body: the number of a reset
 )
 
 // names reports whether name is fit for a frame of this kind.
@@ -28,7 +29,7 @@ func (k kind) names(name string) bool {
 	switch k {
 	case kindChannel:
 		return layer.ValidateChannel(name) == nil && layer.IsProcessSpecific(name)
-	case kindQueue:
+	case kindQueue, kindMark:
 		return layer.ValidateChannel(name) == nil && !layer.IsProcessSpecific(name)
 	case kindGroup, kindRequest:
 		return layer.ValidateGroup(name) == nil
