@@ -25,6 +25,7 @@ func main() {
 func run() error {
 	var options chatserver.Options
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `address`; port 0 picks a free one")
+	redis := flag.String("redis", "", "`URL` of a Redis server, such as redis://127.0.0.1:6379, through which several of these programs are one chat")
 	options.Flags(flag.CommandLine)
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -32,7 +33,11 @@ func run() error {
 	}
 	options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 
-	bus, err := openBus()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+
+	bus, err := openBus(ctx, *redis, options.Log)
 	if err != nil {
 		return err
 	}
@@ -42,9 +47,5 @@ func run() error {
 		return err
 	}
 	fmt.Printf("Chat: http://%s/\n", listener.Addr())
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return chatserver.Run(ctx, listener, bus, options)
 }

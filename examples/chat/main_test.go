@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -13,16 +15,25 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/channellayer/channellayer/internal/redistest"
 )
 
-// TestProgram runs the program as people do.
-func TestProgram(t *testing.T) {
+// build makes the program, and a ctx that ends before go test gives up.
+func build(t *testing.T) (ctx context.Context, binary string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	binary := filepath.Join(t.TempDir(), "chat")
+	t.Cleanup(cancel)
+	binary = filepath.Join(t.TempDir(), "chat")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	return ctx, binary
+}
+
+// TestProgram runs the program as people do.
+func TestProgram(t *testing.T) {
+	ctx, binary := build(t)
 	program := exec.CommandContext(ctx, binary, "-addr", "127.0.0.1:0", "-drain", "100ms") // killed when ctx ends
 	log := new(strings.Builder)
 	program.Stderr = log
@@ -73,6 +84,40 @@ func TestProgram(t *testing.T) {
 	exited = true
 	if err := program.Wait(); err != nil {
 		t.Errorf("after SIGTERM the program ended with %v, want exit code 0; its log:\n%s", err, log)
+	}
+}
+
+// A Redis that cannot be used is said at the start, not later by what fails.
+func TestBadRedis(t *testing.T) {
+	ctx, binary := build(t)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	locked := redistest.Start(t, redistest.Config{Password: "right"}).Addr()
+	for _, c := range []struct{ name, url, want string }{
+		{"not Redis's", "http://127.0.0.1:6379", "http"},
+		{"nobody there", "redis://" + closed.Addr().String(), "connection refused"},
+		{"wrong password", "redis://:wrong@" + locked, "password"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			began := time.Now()
+			out, err := exec.CommandContext(ctx, binary, "-addr", "127.0.0.1:0", "-redis", c.url).CombinedOutput()
+			took := time.Since(began)
+			// Before it comes what the layer logged while it tried.
+			_, said, _ := strings.Cut("\n"+string(out), "\nchat: -redis: ")
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(said, c.want) {
+				t.Errorf("with -redis %s the program ended with %v and said\n%s\nwant exit code 1, and after \"chat: -redis: \" that tells %q", c.url, err, out, c.want)
+			}
+			if took > connectTime+10*time.Second {
+				t.Errorf("it took %v to say so, want %v at most", took, connectTime)
+			}
+			if strings.Contains(string(out), "wrong@") {
+				t.Errorf("the password is in what the program said:\n%s", out)
+			}
+		})
 	}
 }
 

@@ -14,6 +14,7 @@
 //     whatever the number of sockets ([layer.Message].Encoded).
 //   - Whatever a client is told goes through its channel, also errors: one
 //     order, one bound, one writer.
+//   - What a broker may have lost is told to whom it may concern: [GapMessage].
 //   - Who is in a room is nobody's table. Those who join say so, and ask; those
 //     who are there answer to the channel of whoever asked.
 package chatserver

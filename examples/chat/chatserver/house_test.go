@@ -1,6 +1,7 @@
 package chatserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,15 +26,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house is a server on a network in memory, for use in a synctest bubble: no
-// test waits for real time. A connection holds nothing: who does not read
+// house is a server on a network in memory, which may be in a synctest bubble:
+// there, no test waits for real time. A connection holds nothing: who does not read
 // blocks who writes, at once.
 type house struct {
 	t    *testing.T
-	bus  *memlayer.Layer
+	bus  layer.Layer
 	chat *Server
 	dial func() net.Conn
 	http *http.Client
+
+	patience time.Duration // of clients that enter; see client
 }
 
 func openHouse(t *testing.T, options Options, limits layer.Limits) *house {
@@ -46,7 +49,7 @@ func openHouse(t *testing.T, options Options, limits layer.Limits) *house {
 	return openHouseOn(t, bus, options)
 }
 
-func openHouseOn(t *testing.T, bus *memlayer.Layer, options Options) *house {
+func openHouseOn(t *testing.T, bus layer.Layer, options Options) *house {
 	t.Helper()
 	options.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	chat, err := New(bus, options)
@@ -106,7 +109,7 @@ func (h *house) enter(name, room string) *client {
 	if conn == nil {
 		h.t.Fatalf("%s was refused at room %q with HTTP status %d", name, room, status)
 	}
-	c := &client{t: h.t, conn: conn, name: name}
+	c := &client{t: h.t, conn: conn, name: name, patience: h.patience}
 	c.me = c.next(welcomeType)
 	return c
 }
@@ -128,6 +131,8 @@ type client struct {
 	conn *websocket.Conn
 	name string
 	me   frame // the welcome
+
+	patience time.Duration // how long it waits for a frame; 0 is an hour
 }
 
 type frame map[string]any
@@ -135,7 +140,7 @@ type frame map[string]any
 // read returns the next frame, or the error that ended the socket.
 func (c *client) read() (frame, error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(c.patience, time.Hour))
 	defer cancel()
 	kind, data, err := c.conn.Read(ctx)
 	if err != nil {
@@ -201,7 +206,7 @@ func (c *client) closed() (code websocket.StatusCode, before []string) {
 		f, err := c.read()
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
-				c.t.Fatalf("%s: the server has not closed the socket within an hour", c.name)
+				c.t.Fatalf("%s: the server has not closed the socket in time", c.name)
 			}
 			return websocket.CloseStatus(err), before
 		}

@@ -33,10 +33,11 @@ const (
 	joinedType  = "chat.joined"  // to the room: id, conn, name
 	leftType    = "chat.left"    // to the room: id, conn, name
 	whoType     = "chat.who"     // to the room: reply_to
-	hereType    = "chat.here"    // to one channel, in answer: id, conn, name
+	hereType    = "chat.here"    // to one channel, in answer, or to the room after a gap: id, conn, name
 	welcomeType = "chat.welcome" // to a socket's own channel: id, conn, name, listed
 	errorType   = "chat.error"   // to a socket's own channel: code, text, ref
 	pongType    = "chat.pong"    // to a socket's own channel
+	gapType     = "chat.gap"     // to every channel of a process, by its layer
 )
 
 // person is somebody in a room, on one socket.
@@ -67,6 +68,12 @@ func whoMessage(replyTo string) layer.Message {
 func errorMessage(code, text, ref string) layer.Message {
 	return layer.NewMessage(map[string]any{"type": errorType, "code": code, "text": text, "ref": ref})
 }
+
+// GapMessage tells a socket that messages for it may have been lost with the
+// broker. A program whose layer has one should let the layer give this message
+// to all its channels then, as redislayer.Options.GapMessage does. The client is
+// told, and asks anew who is in the room.
+var GapMessage = layer.NewMessage(map[string]any{"type": gapType})
 
 var pongMessage = layer.NewMessage(map[string]any{"type": pongType})
 

@@ -195,7 +195,7 @@ func (k *socket) say(r request) (ok bool) {
 	case err == nil:
 		return true
 	case errors.Is(err, layer.ErrMaybeSent):
-		return k.tell(errorMessage("maybe-sent", "May not have arrived.", r.ref))
+		return k.tell(errorMessage("maybe-sent", "May not have reached everybody.", r.ref))
 	}
 	return k.tell(errorMessage("not-sent", "Not sent: the room is out of reach.", r.ref))
 }
@@ -270,20 +270,50 @@ func (k *socket) writeAll(messages []layer.Message) error {
 		case whoType:
 			k.answer(ctx, msg.String("reply_to"))
 			continue
-		case saidType, joinedType, leftType, hereType, welcomeType, errorType, pongType:
+		case saidType, joinedType, leftType, hereType, welcomeType, errorType, pongType, gapType:
 		default:
 			continue // the bus is open to other programs; clients are told what they know
 		}
-		frame, err := k.server.frame(msg)
-		if err != nil {
-			continue // not of this server's making: JSON has no such number
-		}
-		if err := k.conn.Write(ctx, websocket.MessageText, frame); err != nil {
+		if err := k.writeOne(ctx, msg); err != nil {
 			return err
 		}
-		k.server.written.Add(1)
+		if msg.Type() == gapType {
+			if err := k.lookAround(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (k *socket) writeOne(ctx context.Context, msg layer.Message) error {
+	frame, err := k.server.frame(msg)
+	if err != nil {
+		return nil // not of this server's making: JSON has no such number
+	}
+	if err := k.conn.Write(ctx, websocket.MessageText, frame); err != nil {
+		return err
+	}
+	k.server.written.Add(1)
+	return nil
+}
+
+// lookAround lets the client's list of people begin anew, as when it came in,
+// since what was lost may have said that somebody came or went. It also says
+// that this person is here: who asked a moment ago, while this process was
+// still out of reach, had no answer. If nobody can be asked, the socket had
+// better end: its client comes back, and asks then.
+func (k *socket) lookAround(ctx context.Context) error {
+	if !k.listed {
+		return nil // never knew them all
+	}
+	if err := k.writeOne(ctx, k.person.welcome(k.listed)); err != nil {
+		return err
+	}
+	if err := k.server.bus.GroupSend(ctx, k.group, k.person.message(hereType)); err != nil {
+		return err
+	}
+	return k.server.bus.GroupSend(ctx, k.group, whoMessage(k.member.Channel()))
 }
 
 // answer tells who asks that this person is here. If that fails, whoever asked

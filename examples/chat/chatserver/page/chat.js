@@ -46,6 +46,9 @@ function receive(frame) {
     case "chat.here":
       people.here(frame);
       break;
+    case "chat.gap":
+      log.note("The servers lost sight of each other for a moment. What others said then may be missing.", "warning");
+      break;
     case "chat.error":
       if (!outbox.refuse(frame.ref, frame.text)) log.note(frame.text, "warning");
       break;
@@ -58,7 +61,6 @@ function address() {
   url.search = new URLSearchParams({ room, name: me.name, key });
   return url;
 }
-
 
 // How the connection is.
 
