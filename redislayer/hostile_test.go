@@ -17,18 +17,6 @@ import (
 
 func key(fill byte) []byte { return bytes.Repeat([]byte{fill}, 32) }
 
-// await waits for a condition.
-func await(tb testing.TB, what string, met func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !met() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("still not so after 10 s: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 func newChannel(tb testing.TB, l layer.Layer) string {
 	tb.Helper()
 	channel, err := l.NewChannel(tb.Context(), "")
