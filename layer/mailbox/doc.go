@@ -42,12 +42,12 @@
 // of the queue, so a message that came with an age takes its place as long as
 // a younger one is in front of it.
 //
-// A process-specific channel is abandoned when a message expires on it that was
-// accepted after the last Receive ended, or began without having to wait: for
-// the whole of Expiry nobody asked. Then all its unread messages are dropped as
-// expired, the channel is gone as if it had been released, and the observer is
-// told. An idle channel without messages is never abandoned, nor is a normal
-// one, nor one that only gets messages too old already when they come.
+// A process-specific channel is abandoned when nobody has called Receive for
+// the whole of Expiry since a message was put there: that message has expired
+// unasked for. Then all its unread messages are dropped as expired, the channel
+// is gone as if it had been released, and the observer is told. An idle channel
+// without messages is never abandoned, nor is a normal one, nor one that only
+// gets messages too old already when they come.
 //
 // One goroutine finds what nobody looks at, at intervals of a quarter of Expiry,
 // a second at most: so much later are expired messages counted and abandoned

@@ -97,7 +97,7 @@ func (f *Fan) put(sh *shard, q *queue) error {
 		f.at = s.now()
 	}
 	var n news
-	if cutoff := f.at - int64(s.expiry); q.headExpired(cutoff) {
+	if cutoff := f.at - int64(s.expiry); q.stale(cutoff) {
 		n = sh.expireLocked(q, cutoff)
 	}
 	if n.abandoned || q.full() {

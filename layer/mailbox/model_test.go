@@ -56,9 +56,8 @@ const modelCapacity = 5
 // expire drops what is too old at the head of each queue.
 func (m *model) expire() {
 	for name, c := range m.channels {
-		abandoned := false
+		abandoned := c.specific && !c.asked && m.now-c.quiet >= expiry
 		for len(c.unread) > 0 && m.now-c.unread[0].accepted >= expiry {
-			abandoned = abandoned || c.specific && !c.asked && c.unread[0].accepted >= c.quiet
 			c.unread = c.unread[1:]
 			m.stats.Dropped[layer.DropExpired]++
 		}

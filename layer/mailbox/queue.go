@@ -130,16 +130,25 @@ func (q *queue) headExpired(cutoff int64) bool {
 }
 
 // dropExpired drops the messages at the head that were accepted at cutoff or
-// earlier. It reports whether the channel is abandoned by that: whether one of
-// them was accepted after the last Receive, and so lived its whole life unasked
-// for. One that a broker had held before does not count unless it did.
-func (q *queue) dropExpired(cutoff int64) (expired int, abandoned bool) {
+// earlier.
+func (q *queue) dropExpired(cutoff int64) (expired int) {
 	for q.headExpired(cutoff) {
-		e := q.pop()
+		q.pop()
 		expired++
-		abandoned = abandoned || q.specific && e.acceptedAt >= q.quietSince
 	}
-	return expired, abandoned
+	return expired
+}
+
+// abandoned reports whether nobody has called Receive since cutoff or earlier,
+// although there was a message: that one has expired by now, whatever its age
+// was when it came.
+func (q *queue) abandoned(cutoff int64) bool {
+	return q.specific && q.quietSince <= cutoff
+}
+
+// stale reports whether there is something to expire.
+func (q *queue) stale(cutoff int64) bool {
+	return q.headExpired(cutoff) || q.abandoned(cutoff)
 }
 
 // empty forgets all unread messages, gives the ring back, and returns how many

@@ -162,14 +162,17 @@ func TestAbandonment(t *testing.T) {
 		time.Sleep(3 * expiry / 4) // now nobody has asked for longer than the third lived
 		abandoned(t, s)
 	})
-	bubble(t, "not by what was accepted before the last Receive, though it came after", limits, func(t *testing.T, s *testSet) {
+	bubble(t, "a message's age is no silence of the receiver's", limits, func(t *testing.T, s *testSet) {
 		require.NoError(t, s.PutAged(specific, numbered(1), expiry-time.Second))
 		time.Sleep(expiry / 2)
 		_, err := s.Receive(soon(t), specific)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NoError(t, s.PutAged(specific, numbered(2), expiry/4))
-		time.Sleep(expiry)
+		time.Sleep(expiry - 1)
+		s.wantTold("expired specific.abc!def 1", "expired specific.abc!def 1")
 		require.True(t, s.Has(specific))
+		time.Sleep(time.Nanosecond)
+		abandoned(t, s)
 	})
 	bubble(t, "never a normal channel", limits, func(t *testing.T, s *testSet) {
 		s.put(normal, 1)

@@ -37,9 +37,9 @@ func (s *Set) ReceiveBatch(ctx context.Context, channel string, buf []layer.Mess
 		}
 	}
 	var n news
-	if q.length > 0 {
+	if q.length > 0 || q.quietSince != never {
 		cutoff := s.now() - int64(s.expiry)
-		if q.headExpired(cutoff) {
+		if q.stale(cutoff) {
 			n = sh.expireLocked(q, cutoff)
 		}
 		if n.abandoned {

@@ -140,7 +140,7 @@ func (s *Set) look(channel string) (exists bool, unread, waiting int) {
 		return false, 0, 0
 	}
 	var event news
-	if q.length > 0 {
+	if q.length > 0 || q.quietSince != never {
 		event = sh.expireLocked(q, s.now()-int64(s.expiry))
 	}
 	exists, unread, waiting = !q.gone, int(q.length), int(q.waiting)

@@ -91,7 +91,7 @@ func (sh *shard) activateLocked(q *queue) (wake bool) {
 // with an age behind a younger one is dropped when that one is gone.
 func (sh *shard) expireLocked(q *queue, cutoff int64) news {
 	n := news{channel: q.name}
-	n.expired, n.abandoned = q.dropExpired(cutoff)
+	n.expired, n.abandoned = q.dropExpired(cutoff), q.abandoned(cutoff)
 	if n.abandoned {
 		n.expired += q.empty()
 		sh.abandoned++

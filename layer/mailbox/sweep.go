@@ -66,7 +66,7 @@ func (s *Set) sweepShard(sh *shard) (more bool) {
 			q := rest
 			rest, q.next = q.next, nil
 			event, stays := sh.visitLocked(q, cutoff)
-			if event.expired > 0 {
+			if event.expired > 0 || event.abandoned {
 				found = append(found, event)
 			}
 			if stays {
@@ -97,7 +97,7 @@ func (sh *shard) visitLocked(q *queue, cutoff int64) (event news, stays bool) {
 	if q.gone {
 		return event, false
 	}
-	if q.length > 0 || q.activity == active {
+	if q.length > 0 || q.activity == active || q.specific && q.quietSince != never {
 		return event, true
 	}
 	q.ring, q.head = nil, 0
