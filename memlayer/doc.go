@@ -14,9 +14,10 @@
 // Package groups knows the members of each group, package layer/mailbox holds
 // each channel's queue. A Send puts the message into one mailbox; a GroupSend
 // walks the group, where each member stands with its mailbox, and puts the one
-// immutable message into each. No goroutine or timer belongs to a channel or a message. Two goroutines belong
-// to a layer: one lets unread messages expire and finds abandoned channels,
-// one removes expired memberships. Both end with Close.
+// immutable message into each. No goroutine or timer belongs to a channel or a
+// message. Two goroutines belong to a layer: one lets unread messages expire
+// and finds abandoned channels, one removes expired memberships. Both end with
+// Close.
 //
 // # Delivery and failure
 //

@@ -1,0 +1,298 @@
+//go:build unix
+
+package redisbench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// worker is one process of a fleet. It does one command after the other.
+type worker struct {
+	window    *window
+	busses    []bus
+	latencies chan []int64 // of stamped messages, in nanoseconds
+}
+
+// request and reply are a line each.
+type request struct {
+	Do   string
+	With json.RawMessage
+}
+
+type reply struct {
+	Result any
+	Error  string
+}
+
+// openCommand opens busses, each of which is a process of its own for Redis.
+type openCommand struct {
+	Bus      string
+	Addr     string
+	Prefix   string
+	Busses   int
+	Capacity int // of each member
+	Window   windowCommand
+}
+
+// joinCommand makes members, each with a goroutine that receives. They are
+// spread over the worker's busses.
+type joinCommand struct {
+	Groups  int // group g is groupName(g); 0 makes members without a group
+	Members int // of each group
+	Stamped int // if above 0, receive so many stamped messages
+}
+
+// sendCommand sends as fast as the window lets.
+type sendCommand struct {
+	Address string // of a member; if empty, to random groups
+	Groups  int
+	Senders int
+	For     time.Duration
+}
+
+// sendResult is what was sent, and how long it took until it was delivered.
+type sendResult struct {
+	Sent uint64
+	Took time.Duration
+}
+
+// pacedCommand sends stamped messages at an even rate.
+type pacedCommand struct {
+	Address  string
+	Count    int
+	Interval time.Duration
+}
+
+// work is the main function of a worker: it ends when in does.
+func work(in io.Reader, out io.Writer) error {
+	w := &worker{latencies: make(chan []int64, 1)}
+	commands := map[string]func(json.RawMessage) (any, error){
+		"open":      command(w.open),
+		"join":      command(w.join),
+		"send":      command(w.send),
+		"paced":     command(w.paced),
+		"latencies": command(w.collect),
+		"check":     command(w.check),
+		"crowd":     command(w.crowd),
+		"one":       command(w.receiveOne),
+		"hold":      command(w.hold),
+		"await gap": command(w.awaitGap),
+	}
+	lines, replies := bufio.NewReader(in), json.NewEncoder(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var q request
+		if err := json.Unmarshal(line, &q); err != nil {
+			return err
+		}
+		var r reply
+		if do := commands[q.Do]; do == nil {
+			err = fmt.Errorf("%q is no command", q.Do)
+		} else {
+			r.Result, err = do(q.With)
+		}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		if err := replies.Encode(r); err != nil {
+			return err
+		}
+	}
+}
+
+func command[With, Result any](do func(With) (Result, error)) func(json.RawMessage) (any, error) {
+	return func(raw json.RawMessage) (any, error) {
+		var with With
+		if err := json.Unmarshal(raw, &with); err != nil {
+			return nil, err
+		}
+		return do(with)
+	}
+}
+
+type none struct{}
+
+func (w *worker) open(c openCommand) (_ none, err error) {
+	if err := checkSize(); err != nil {
+		return none{}, err
+	}
+	if w.window, err = openWindow(c.Window); err != nil {
+		return none{}, err
+	}
+	for range c.Busses {
+		b, err := openBus(c.Bus, c.Addr, c.Prefix, c.Capacity)
+		if err != nil {
+			return none{}, err
+		}
+		w.busses = append(w.busses, b)
+	}
+	return none{}, nil
+}
+
+// join returns the members' addresses, if they are in no group.
+func (w *worker) join(c joinCommand) (addresses []string, err error) {
+	next := 0
+	add := func(groups ...string) (member, error) {
+		m, err := w.busses[next%len(w.busses)].join(groups)
+		next++
+		if err != nil {
+			return nil, err
+		}
+		ctx, _ := context.WithCancel(context.Background()) // as a connection has; it ends with the process
+		if c.Stamped > 0 {
+			go w.receiveStamped(ctx, m, c.Stamped)
+		} else {
+			go w.receive(ctx, m)
+		}
+		return m, nil
+	}
+	for g := range c.Groups {
+		for range c.Members {
+			if _, err := add(groupName(g)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if c.Groups == 0 {
+		for range c.Members {
+			m, err := add()
+			if err != nil {
+				return nil, err
+			}
+			addresses = append(addresses, m.address())
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stallTime)
+	defer cancel()
+	for _, b := range w.busses {
+		if err := b.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return addresses, nil
+}
+
+func (w *worker) receive(ctx context.Context, m member) {
+	var count uint64
+	for {
+		if _, err := m.receive(ctx); err != nil {
+			panic(err) // nothing here closes a bus or ends a ctx
+		}
+		w.window.got(&count)
+	}
+}
+
+func (w *worker) receiveStamped(ctx context.Context, m member, count int) {
+	for {
+		latencies := make([]int64, 0, count)
+		for range count {
+			p, err := m.receive(ctx)
+			if err != nil {
+				panic(err)
+			}
+			now := time.Now().UnixNano()
+			latencies = append(latencies, now-p.sentAt())
+		}
+		w.latencies <- latencies
+	}
+}
+
+func (w *worker) send(c sendCommand) (sendResult, error) {
+	began := time.Now()
+	w.window.begin(began.Add(c.For))
+	sent := make([]uint64, c.Senders)
+	var senders sync.WaitGroup
+	for i := range sent {
+		senders.Go(func() {
+			if err := w.sendUntilEnd(c, &sent[i]); err != nil {
+				w.window.fail(err)
+			}
+		})
+	}
+	senders.Wait()
+	total := uint64(0)
+	for _, n := range sent {
+		total += n
+	}
+	err := w.window.end(total)
+	return sendResult{total, time.Since(began)}, err
+}
+
+func (w *worker) sendUntilEnd(c sendCommand, sent *uint64) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	bus := w.busses[0]
+	for w.window.mayBegin() {
+		var err error
+		if c.Address != "" {
+			err = bus.send(ctx, c.Address)
+		} else {
+			err = bus.groupSend(ctx, groupName(rand.IntN(c.Groups)))
+		}
+		if err != nil {
+			return err
+		}
+		*sent++
+	}
+	return nil
+}
+
+func (w *worker) paced(c pacedCommand) (none, error) {
+	tick := time.NewTicker(c.Interval)
+	defer tick.Stop()
+	for range c.Count {
+		<-tick.C
+		if err := w.busses[0].sendStamped(context.Background(), c.Address); err != nil {
+			return none{}, err
+		}
+	}
+	return none{}, nil
+}
+
+// collect returns the latencies of a round, sorted.
+func (w *worker) collect(none) ([]int64, error) {
+	select {
+	case latencies := <-w.latencies:
+		slices.Sort(latencies)
+		return latencies, nil
+	case <-time.After(stallTime):
+		return nil, errors.New("stamped messages were lost")
+	}
+}
+
+// check reports what was dropped.
+func (w *worker) check(none) (none, error) {
+	for _, b := range w.busses {
+		if dropped := b.dropped(); dropped != "" {
+			return none{}, errors.New(dropped)
+		}
+	}
+	return none{}, nil
+}
+
+// workerEnvironment makes this test binary a worker.
+const workerEnvironment = "CHANNELLAYER_REDISBENCH_WORKER"
+
+func workerMain() int {
+	if err := work(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "redisbench worker:", err)
+		return 1
+	}
+	return 0
+}
