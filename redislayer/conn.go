@@ -110,8 +110,9 @@ var (
 	trimScript    = loadScript("trim")
 	queueScript   = loadScript("queue")
 	memberScript  = loadScript("member")
+	checkScript   = loadScript("check")
 
-	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript}
+	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript, checkScript}
 )
 
 func loadScript(name string) script {
@@ -141,6 +142,17 @@ func (c *conn) loadScripts(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// checkRights returns a [SetupError] that names what the user may not run: to
+// find it out one by one, in the middle of the work, would be worse.
+func (c *conn) checkRights(ctx context.Context, key string) error {
+	reply, err := c.script(ctx, checkScript.call(ctx, []string{key}))
+	if err != nil || len(reply) == 0 {
+		return err
+	}
+	return &SetupError{fmt.Errorf("the user may not run %s on keys under the prefix; OPERATIONS.md lists the rights it needs",
+		strings.Trim(fmt.Sprint(reply...), "[]"))}
 }
 
 // serverInfo is what a connection learns about the server.

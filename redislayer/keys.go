@@ -9,6 +9,7 @@ func (k keys) inboxes() string               { return k.prefix + ":inbox:" }
 func (k keys) leases() string                { return k.prefix + ":lease:" }
 func (k keys) inbox(process string) string   { return k.inboxes() + process }
 func (k keys) lease(process string) string   { return k.leases() + process }
+func (k keys) check(process string) string   { return k.prefix + ":check:" + process }
 func (k keys) group(group string) string     { return k.prefix + ":group:" + group }
 func (k keys) queue(channel string) string   { return k.prefix + ":queue:" + channel }
 func (k keys) waiting(channel string) string { return k.prefix + ":waiting:" + channel }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,8 @@ type session struct {
 	runID    string
 	rewrite  []string  // groups to be written again, in case Redis lost them
 	again    []string  // groups that Redis refused to write
+	passed   time.Time // every group that is registered has been found, or written, since
+	passing  time.Time // when rewrite began
 	lastGood time.Time // when the server last answered
 	attempts uint64    // to make an inbox; each would be another incarnation
 
@@ -49,6 +52,7 @@ type session struct {
 	unregistered bool      // groups and waiting receivers may not be known there
 	lost         string    // why messages may have been lost, or ""
 	lostFrom     time.Time // since when, if lost
+	forgotten    bool      // Redis had lost the entry of a group, which was written again
 
 	incarnation atomic.Uint64 // 0 until an inbox was made
 	renewedAt   atomic.Int64  // when the lease was last acknowledged, on the layer's clock
@@ -135,6 +139,9 @@ func (s *session) open(ctx context.Context) (*conn, error) {
 	if err := c.loadScripts(ctx); err != nil {
 		return nil, explain(err)
 	}
+	if err := c.checkRights(ctx, s.l.keys.check(s.l.process)); err != nil {
+		return nil, explain(err)
+	}
 	if info.runID != s.runID {
 		s.unregistered = true
 		if s.runID != "" {
@@ -209,11 +216,19 @@ func (s *session) beat(ctx context.Context, c *conn) error {
 	s.l.queues.tellAll()
 	if len(s.rewrite) == 0 {
 		s.rewrite = slices.Collect(s.l.groups.All())
+		s.passed, s.passing = s.passing, time.Now()
 	}
 	n := min(len(s.rewrite), maxRewrite)
 	batch := append(s.rewrite[:n:n], s.again...)
 	s.rewrite, s.again = s.rewrite[n:], nil
-	return s.writeBatches(ctx, c, batch)
+	if err := s.writeBatches(ctx, c, batch); err != nil {
+		return err
+	}
+	if s.forgotten { // messages went to these groups, and not to this process
+		s.forgotten = false
+		s.l.gap(s.passed, time.Now(), "a group was lost")
+	}
+	return nil
 }
 
 // writeBatches writes groups, some at a time.
@@ -327,7 +342,11 @@ func (s *session) raise(ctx context.Context, c *conn, read progress) error {
 	if err != nil || !last.before(read.fetched) {
 		return err
 	}
-	return c.Do(ctx, "XSETID", inbox, read.fetched.String()).Err()
+	err = c.Do(ctx, "XSETID", inbox, read.fetched.String()).Err()
+	if err != nil && strings.Contains(err.Error(), "smaller than") {
+		return nil // an entry came in between, with an id above it
+	}
+	return err
 }
 
 // registerAll writes again all that this process has at Redis besides its
