@@ -57,7 +57,7 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 }
 
 func (l *Layer) addOwn(ctx context.Context, group, channel string) error {
-	l.groups.Add(group, channel)
+	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
 	// Looked at after adding: a channel that goes away at the same time is
 	// either seen to be gone here, or leaves its groups after this one.
 	if !l.mailboxes.Has(channel) {
@@ -147,11 +147,13 @@ func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (re
 	// Before looking at who is in the groups: whoever joins one from here on
 	// finds that it is not registered, and has it written again.
 	s.mu.Lock()
-	for _, group := range groups {
+	incarnation := s.incarnation.Load()
+	known := make([]bool, len(groups)) // there, as far as this process knows
+	for i, group := range groups {
+		known[i] = s.registered[group] == incarnation
 		delete(s.registered, group)
 	}
 	s.mu.Unlock()
-	incarnation := s.incarnation.Load()
 	member := processMember(s.l.process, strconv.FormatUint(incarnation, 10))
 	ttl := s.l.options.Limits.GroupExpiry + s.l.options.Lease
 	present := make([]bool, len(groups))
@@ -184,6 +186,9 @@ func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (re
 			refused[group] = err
 		case present[i]:
 			s.registered[group] = incarnation
+			if added, _ := writes[i].(*redis.IntCmd).Result(); known[i] && added > 0 {
+				s.forgotten = true
+			}
 		}
 	}
 	return refused, nil

@@ -202,6 +202,21 @@ func (q *queues) filled(channel string) {
 	q.mu.Unlock()
 }
 
+// retry tells Redis those numbers that it refused, as when its memory was full.
+func (q *queues) retry() {
+	q.mu.Lock()
+	var due []string
+	for channel, d := range q.m {
+		if d.reset && !d.asking {
+			due = append(due, channel)
+		}
+	}
+	q.mu.Unlock()
+	for _, channel := range due {
+		q.change(channel, func(*demand) {})
+	}
+}
+
 // prune drops what has expired in the queues that this process filled and
 // nobody may have looked at since.
 func (q *queues) prune() {

@@ -281,6 +281,7 @@ func (l *Layer) sweep(ctx context.Context) {
 			l.session.nudge()
 		case <-queues.C:
 			l.queues.prune()
+			l.queues.retry()
 		case <-ctx.Done():
 			return
 		}

@@ -70,6 +70,7 @@ func newSession(l *Layer, source source) *session {
 		dirty:      map[string]struct{}{},
 		registered: map[string]uint64{},
 		done:       make(chan struct{}),
+		passing:    time.Now(),
 	}
 }
 
