@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/channellayer/channellayer/layer"
 )
@@ -42,6 +43,7 @@ const (
 	askAdd     byte = 1
 	askDiscard byte = 2
 	askFlush   byte = 3
+	askNothing byte = 4 // is not answered: that it can be put into the inbox is all
 )
 
 // Answers.
@@ -59,11 +61,11 @@ func newRequests(l *Layer) *requests {
 func (r *requests) ask(ctx context.Context, process string, q request) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.l.options.Timeout, errNoAnswer)
 	defer cancel()
-	answer := make(chan byte, 1)
+	answered := make(chan byte, 1)
 	r.mu.Lock()
 	r.last++
 	id := r.last
-	r.waiting[id] = answer
+	r.waiting[id] = answered
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
@@ -71,27 +73,41 @@ func (r *requests) ask(ctx context.Context, process string, q request) error {
 		r.mu.Unlock()
 	}()
 
-	if err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: q.body(id)}); err != nil {
-		if context.Cause(ctx) == errNoAnswer {
-			return unavailable(errNoAnswer)
+	err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: q.body(id)})
+	for err == nil || ctx.Err() == nil && !errors.Is(err, layer.ErrNotSent) {
+		again := time.NewTimer(r.l.options.Timeout / 6)
+		select {
+		case a := <-answered:
+			again.Stop()
+			return answerError(a)
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return noAnswer(ctx, ctx.Err())
 		}
-		return err
+		// A process that closed without an answer has no inbox any more.
+		err = r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: request{what: askNothing}.body(0)})
 	}
-	select {
-	case a := <-answer:
-		switch a {
-		case answerDone:
-			return nil
-		case answerGone:
-			return layer.ErrChannelGone
-		}
-		return unavailable(errors.New("the channel's process could not do it"))
-	case <-ctx.Done():
-		if context.Cause(ctx) == errNoAnswer {
-			return unavailable(errNoAnswer)
-		}
-		return ctx.Err()
+	return noAnswer(ctx, err)
+}
+
+// answerError is what an answer means.
+func answerError(answer byte) error {
+	switch answer {
+	case answerDone:
+		return nil
+	case answerGone:
+		return layer.ErrChannelGone
 	}
+	return unavailable(errors.New("the channel's process could not do it"))
+}
+
+// noAnswer tells the layer's timeout from the end of the caller's ctx.
+func noAnswer(ctx context.Context, err error) error {
+	if context.Cause(ctx) == errNoAnswer {
+		return unavailable(errNoAnswer)
+	}
+	return err
 }
 
 var errNoAnswer = errors.New("no answer from the channel's process within the timeout")
@@ -108,6 +124,9 @@ func (r *requests) serve(replyTo string, body []byte) {
 		return
 	}
 	q := request{what: f.rest[0]}
+	if q.what == askNothing {
+		return
+	}
 	f.rest = f.rest[1:]
 	group, err1 := f.bytes()
 	channel, err2 := f.bytes()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
+	"github.com/channellayer/channellayer/layer/mailbox"
 )
 
 // Send implements [layer.Layer]. To a channel of this process it needs no
@@ -79,25 +80,32 @@ func (l *Layer) checkSend(ctx context.Context, msg layer.Message) error {
 }
 
 // put puts a message that came for a channel of this process into its mailbox.
-func (l *Layer) put(channel string, msg layer.Message, age time.Duration) bool {
-	switch err := l.mailboxes.PutAged(channel, msg, age); {
-	case err == nil:
-		return true
-	case err == layer.ErrChannelFull:
-		l.drop(layer.DropFull, channel, 1)
-	default: // released, or the layer was closed
-		l.drop(layer.DropClosed, channel, 1)
-	}
-	return false
+func (l *Layer) put(channel string, msg layer.Message, age time.Duration) {
+	l.taken(channel, l.mailboxes.PutAged(channel, msg, age))
 }
 
 // putGroup puts a message into the mailboxes of a group's members here, and
 // returns how many took it.
 func (l *Layer) putGroup(group string, msg layer.Message, age time.Duration) (taken int) {
-	for channel := range l.groups.Members(group) {
-		if l.put(channel, msg, age) {
+	fan := l.mailboxes.Fan(msg, age)
+	for channel, ref := range l.groups.MembersWith(group) {
+		ref, _ := ref.(mailbox.Ref)
+		if l.taken(channel, fan.Put(channel, ref)) {
 			taken++
 		}
 	}
 	return taken
+}
+
+// taken reports whether a mailbox took a message, and counts it if not.
+func (l *Layer) taken(channel string, err error) bool {
+	switch err {
+	case nil:
+		return true
+	case layer.ErrChannelFull:
+		l.drop(layer.DropFull, channel, 1)
+	default: // released, or the layer was closed
+		l.drop(layer.DropClosed, channel, 1)
+	}
+	return false
 }
