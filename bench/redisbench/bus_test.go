@@ -58,8 +58,8 @@ const messageSize = 173
 
 // newMessage makes a message that a chat might send.
 func newMessage(at int64) layer.Message {
-	const padding = "A sentence of the length that people write when they talk to each other about their plans for the day."
-	return layer.NewMessage(map[string]any{"type": "chat.message", "room": "lobby", "name": "Ada Lovelace", "text": padding, "at": at})
+	const padding = "A sentence of the length that people write when they talk to each other about the plans for their day."
+	return layer.NewMessage(map[string]any{"type": "chat.message", "room": "the lobby", "name": "Ada Lovelace", "text": padding, "at": at})
 }
 
 // checkSize is called once a worker, so that no edit to newMessage goes unseen.

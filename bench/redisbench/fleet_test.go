@@ -5,6 +5,8 @@ package redisbench
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -27,10 +29,9 @@ func TestMain(m *testing.M) {
 
 // process is a worker, seen from outside.
 type process struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Reader
-	stopped bool
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
 }
 
 func startProcess(b *testing.B) *process {
@@ -89,34 +90,39 @@ func tryAsk[Result any](p *process, do string, with any) (result Result, err err
 		return result, err
 	}
 	if r.Error != "" {
-		return result, workerError(r.Error)
+		return result, errors.New(r.Error)
 	}
 	return result, nil
 }
 
-type workerError string
-
-func (e workerError) Error() string { return string(e) }
-
 // askAll has all workers do the same at the same time.
 func askAll[Result any](b *testing.B, processes []*process, do string, with any) []Result {
 	b.Helper()
-	results, errs := make([]Result, len(processes)), make([]error, len(processes))
-	var asked sync.WaitGroup
-	for i, p := range processes {
-		asked.Go(func() { results[i], errs[i] = tryAsk[Result](p, do, with) })
-	}
-	asked.Wait()
-	for i, err := range errs {
-		if err != nil {
-			b.Fatalf("worker %d of %d, %s: %v", i+1, len(processes), do, err)
-		}
+	results := make([]Result, len(processes))
+	if err := tryAskAll(processes, do, with, results); err != nil {
+		b.Fatal(err)
 	}
 	return results
 }
 
+func tryAskAll[Result any](processes []*process, do string, with any, results []Result) error {
+	errs := make([]error, len(processes))
+	var asked sync.WaitGroup
+	for i, p := range processes {
+		asked.Go(func() {
+			var err error
+			if results[i], err = tryAsk[Result](p, do, with); err != nil {
+				errs[i] = fmt.Errorf("worker %d of %d, %s: %w", i+1, len(processes), do, err)
+			}
+		})
+	}
+	asked.Wait()
+	return errors.Join(errs...)
+}
+
 // fleet is a process that sends, and processes that receive.
 type fleet struct {
+	server    *redistest.Server
 	sender    *process
 	receivers []*process
 }
@@ -134,7 +140,7 @@ func startFleet(b *testing.B, server *redistest.Server, plan fleetPlan) *fleet {
 	b.Helper()
 	plan.window.File = filepath.Join(b.TempDir(), "window")
 	check(b, os.WriteFile(plan.window.File, make([]byte, pageSize), 0o600))
-	f := &fleet{sender: startProcess(b)}
+	f := &fleet{server: server, sender: startProcess(b)}
 	for range plan.receivers {
 		f.receivers = append(f.receivers, startProcess(b))
 	}
@@ -147,27 +153,39 @@ func startFleet(b *testing.B, server *redistest.Server, plan fleetPlan) *fleet {
 	return f
 }
 
-// run warms up, then sends in rounds and reports the rate.
-func (f *fleet) run(b *testing.B, c sendCommand, unit string) sendResult {
-	b.Helper()
-	return f.runCounted(b, c, unit, func() {})
-}
-
-// runCounted is run; measured is called when the warm-up is over.
-func (f *fleet) runCounted(b *testing.B, c sendCommand, unit string, measured func()) (total sendResult) {
+// run warms up, then sends in rounds. It reports the rate, and the time that
+// the sender's, the receivers' and Redis's CPUs spent on a message: those are
+// steadier than the rate where others use the machine.
+func (f *fleet) run(b *testing.B, c sendCommand, unit string) {
 	b.Helper()
 	warmUp := c
 	warmUp.For = warmUpTime
 	ask[sendResult](b, f.sender, "send", warmUp)
-	measured()
+	var total sendResult
+	redis, sender, receivers := readUsage(b, f.server), f.cpu(b, f.sender), f.cpu(b, f.receivers...)
 	for b.Loop() {
 		r := ask[sendResult](b, f.sender, "send", c)
 		total.Sent += r.Sent
 		total.Took += r.Took
 	}
+	sender, receivers = f.cpu(b, f.sender)-sender, f.cpu(b, f.receivers...)-receivers
+	used := readUsage(b, f.server).since(redis)
 	f.check(b)
+	each := func(d time.Duration) float64 { return float64(d) / 1e3 / float64(total.Sent) }
 	b.ReportMetric(0, "ns/op") // of a round, which has a fixed time
 	b.ReportMetric(float64(total.Sent)/total.Took.Seconds(), unit)
+	b.ReportMetric(each(sender), "sender-µs")
+	b.ReportMetric(each(receivers), "receivers-µs")
+	b.ReportMetric(each(used.cpu), "redis-µs")
+	b.ReportMetric(each(used.commands["evalsha"].time+used.commands["publish"].time), "command-µs")
+}
+
+// cpu is the CPU time that workers have used.
+func (f *fleet) cpu(b *testing.B, processes ...*process) (total time.Duration) {
+	b.Helper()
+	for _, used := range askAll[time.Duration](b, processes, "cpu", none{}) {
+		total += used
+	}
 	return total
 }
 

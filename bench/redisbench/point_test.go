@@ -13,9 +13,9 @@ import (
 // One process sends from several goroutines to one member in another. The
 // mailbox and the member's goroutine are included on every side.
 func BenchmarkPointToPoint(b *testing.B) {
-	const generation = 4096
 	server := redistest.Start(b, redistest.Config{})
 	for _, senders := range []int{1, 64, 512} {
+		generation := max(256, 16*senders) // half of the window
 		b.Run(fmt.Sprintf("senders=%d/processes=2/mailbox=yes/goroutine=yes", senders), func(b *testing.B) {
 			eachBus(b, func(b *testing.B, bus string) {
 				f := startFleet(b, server, fleetPlan{bus: bus, receivers: 1, busses: 1, capacity: 2 * generation,

@@ -34,6 +34,7 @@ type window struct {
 	open atomic.Uint64 // tickets below may send
 
 	mu       sync.Mutex
+	sent     uint64 // in all rounds
 	stopped  bool
 	deadline time.Time
 	err      error
@@ -156,14 +157,16 @@ func (w *window) complete(g uint64) bool {
 	return w.shared.done[g&1].Load() == w.members*(g/2+1)
 }
 
-// end waits, after all senders have returned, until everything that was sent
-// was delivered.
-func (w *window) end(sent uint64) error {
+// end waits, after all senders have returned, until everything was delivered.
+// It is told how many messages were sent in the round.
+func (w *window) end(n uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return w.err
 	}
+	w.sent += n
+	sent := w.sent
 	if w.fan > 0 {
 		w.next.Store(sent)
 		w.open.Store(sent)

@@ -11,8 +11,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,7 +23,10 @@ import (
 type worker struct {
 	window    *window
 	busses    []bus
-	latencies chan []int64 // of stamped messages, in nanoseconds
+	cancels   []context.CancelFunc // of members
+	latencies chan []int64         // of stamped messages, in nanoseconds
+	crowd     []member             // members without a goroutine
+	gaps      chan gap             // that the layer of hold has reported
 }
 
 // request and reply are a line each.
@@ -83,8 +89,10 @@ func work(in io.Reader, out io.Writer) error {
 		"paced":     command(w.paced),
 		"latencies": command(w.collect),
 		"check":     command(w.check),
-		"crowd":     command(w.crowd),
+		"cpu":       command(w.cpu),
+		"crowd":     command(w.joinCrowd),
 		"one":       command(w.receiveOne),
+		"announce":  command(w.announce),
 		"hold":      command(w.hold),
 		"await gap": command(w.awaitGap),
 	}
@@ -154,7 +162,8 @@ func (w *worker) join(c joinCommand) (addresses []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		ctx, _ := context.WithCancel(context.Background()) // as a connection has; it ends with the process
+		ctx, cancel := context.WithCancel(context.Background()) // as a connection has
+		w.cancels = append(w.cancels, cancel)
 		if c.Stamped > 0 {
 			go w.receiveStamped(ctx, m, c.Stamped)
 		} else {
@@ -286,10 +295,33 @@ func (w *worker) check(none) (none, error) {
 	return none{}, nil
 }
 
+// cpu returns the CPU time that this process has used.
+func (w *worker) cpu(none) (time.Duration, error) {
+	var used syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), err
+}
+
 // workerEnvironment makes this test binary a worker.
 const workerEnvironment = "CHANNELLAYER_REDISBENCH_WORKER"
 
+// profileEnvironment names a directory for CPU profiles of workers.
+const profileEnvironment = "CHANNELLAYER_REDISBENCH_PROFILES"
+
 func workerMain() int {
+	if dir := os.Getenv(profileEnvironment); dir != "" {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.pprof", os.Getpid())))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "redisbench worker:", err)
+			return 1
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			fmt.Fprintln(os.Stderr, "redisbench worker:", err)
+			return 1
+		}
+		defer pprof.StopCPUProfile()
+	}
 	if err := work(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "redisbench worker:", err)
 		return 1

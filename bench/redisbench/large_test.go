@@ -1,0 +1,104 @@
+//go:build unix
+
+package redisbench
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/channellayer/channellayer/internal/redistest"
+)
+
+// One group of a million members in four processes: how long from the beginning
+// of a group send until the last member has received, what they hold in memory,
+// and what the send costs Redis. Members have a mailbox each, and no goroutine:
+// four goroutines in each process go from one to the next.
+func BenchmarkMillionMembers(b *testing.B) {
+	const members, receivers, sends = 1_000_000, 4, 3
+	server := redistest.Start(b, redistest.Config{})
+	b.Run("members=1000000/senders=1/processes=1+4/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
+		f := startFleet(b, server, fleetPlan{bus: redisLayer, receivers: receivers, busses: 1, capacity: 100})
+		held := askAll[held](b, f.receivers, "crowd", members/receivers)
+		announce := func() time.Duration {
+			ends, failed := make([]int64, len(f.receivers)), make(chan error, 1)
+			go func() { failed <- tryAskAll(f.receivers, "one", none{}, ends) }()
+			began := ask[int64](b, f.sender, "announce", none{})
+			check(b, <-failed)
+			return time.Duration(slices.Max(ends) - began)
+		}
+		announce() // to warm up
+		var took time.Duration
+		before := readUsage(b, server)
+		for b.Loop() {
+			for range sends {
+				took += announce()
+			}
+		}
+		used := readUsage(b, server).since(before)
+		f.check(b)
+		var bytes, rss int64
+		for _, h := range held {
+			bytes += h.MembershipBytes
+			rss += h.Resident
+		}
+		n := float64(b.N * sends)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(took.Seconds()*1e3/n, "last-ms")
+		b.ReportMetric(float64(used.cpu)/1e3/n, "redis-µs")
+		b.ReportMetric(float64(bytes)/members, "B/member") // channel, name and membership
+		b.ReportMetric(float64(rss)/(1<<20), "resident-MiB")
+	})
+}
+
+// A million memberships in 10,000 groups: what each holds in the process, what
+// a group costs Redis, and how long it takes until all are registered again
+// after Redis has lost everything.
+func BenchmarkMemberships(b *testing.B) {
+	const channels, groups = 1_000_000, 10_000
+	b.Run("memberships=1000000/groups=10000/processes=1/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
+		for b.Loop() {
+			server := redistest.Start(b, redistest.Config{})
+			p := startProcess(b)
+			ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "warm-up", Channels: 1, Groups: 1})
+			memory := usedMemory(b, server)
+			h := ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "bench", Channels: channels, Groups: groups})
+			memory = usedMemory(b, server) - memory
+
+			server.RestartEmpty(b)
+			up := time.Now().UnixNano()
+			g := ask[gap](b, p, "await gap", none{})
+			if n := registered(b, server, "bench:group:*"); n != groups {
+				b.Fatalf("when the gap (%s) was reported, %d of %d groups were registered", g.Reason, n, groups)
+			}
+			p.stop()
+			server.Kill()
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(h.ChannelBytes)/channels, "B/channel")
+			b.ReportMetric(float64(h.MembershipBytes)/channels, "B/membership")
+			b.ReportMetric(float64(memory)/groups, "redis-B/group")
+			b.ReportMetric(channels/h.Took.Seconds(), "adds/s")
+			b.ReportMetric(float64(g.At-up)/1e6, "registered-again-ms")
+		}
+	})
+}
+
+func usedMemory(b *testing.B, server *redistest.Server) int64 {
+	b.Helper()
+	n, err := strconv.ParseInt(server.Info(b, "memory")["used_memory"], 10, 64)
+	check(b, err)
+	return n
+}
+
+// registered counts keys.
+func registered(b *testing.B, server *redistest.Server, pattern string) (n int) {
+	b.Helper()
+	keys := server.Client(b).Scan(context.Background(), 0, pattern, 10_000).Iterator()
+	for keys.Next(context.Background()) {
+		n++
+	}
+	check(b, keys.Err())
+	return n
+}
