@@ -5,8 +5,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -75,14 +77,33 @@ func (s source) connect(parent context.Context, timeout, read time.Duration) (*c
 	o.Protocol = 2 // replies are read as it shapes them
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.PushNotificationProcessor = nil // belongs to the client that was configured
+	// Dialled here: the client would log a failure to stderr, and leave a
+	// goroutine that tries again.
+	dialled, err := o.Dialer(ctx, o.Network, o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
 	c := &conn{client: client, Conn: client.Conn()}
 	c.ended = context.AfterFunc(parent, c.shut)
 	if err := c.Ping(ctx).Err(); err != nil {
 		c.close()
+		dialled.Close() // if the client did not come to ask for it
 		return nil, err
 	}
 	return c, nil
+}
+
+// once gives a connection to the first who asks.
+func once(c net.Conn) func(context.Context, string, string) (net.Conn, error) {
+	var given atomic.Bool
+	return func(context.Context, string, string) (net.Conn, error) {
+		if given.Swap(true) {
+			return nil, net.ErrClosed
+		}
+		return c, nil
+	}
 }
 
 func (c *conn) close() {

@@ -62,15 +62,18 @@
 // group send one script; it does not spread one bus over several masters. Use
 // several prefixes for several buses.
 //
-// # Eviction, persistence, replicas
+// # Encryption
 //
-// Every message is a write. Persistence (RDB, AOF) and replicas cost as they
-// do for any writes, and buy little: messages expire. Without them, a restart
-// of Redis is a gap, and the layer recovers by itself. Use the eviction policy
-// noeviction, or maxmemory large enough: most keys here have a TTL, and those
-// are what volatile-* evicts first. An evicted inbox is made anew, and reported
-// as a gap; an evicted group comes back when the layer next registers it.
+// With Options.EncryptionKeys all that goes by way of Redis is encrypted with
+// AES-256-GCM, and nothing else is let through. Without, a bus is one trust
+// domain: whoever may write to the server may send to anyone. The prefix
+// separates buses; it does not protect them.
 //
-// A bus is one trust domain: whoever may write to the server may send to
-// anyone. The prefix separates buses; it does not protect them.
+// # Running it
+//
+// OPERATIONS.md beside the source says what persistence, replicas and eviction
+// policies do to a bus, what it takes of memory, which ACL rights the layer
+// needs, and what each counter, each gap and each error tells. In short: give
+// the bus a Redis of its own with maxmemory-policy noeviction, and persist
+// nothing. WIRE.md says what is at Redis, byte by byte.
 package redislayer

@@ -139,7 +139,8 @@ func FuzzEntry(f *testing.F) {
 	secret := testKey(1)
 	f.Add(newSealer(DefaultPrefix, [][]byte{secret}).seal(unhex(f, golden["group"]), ""), false, "", 1)
 
-	open, closed := apart(f, Options{}), apart(f, Options{EncryptionKeys: [][]byte{secret}})
+	long := layer.Limits{Expiry: 24 * time.Hour} // an entry without an id is as old as the layer
+	open, closed := apart(f, Options{Limits: long}), apart(f, Options{Limits: long, EncryptionKeys: [][]byte{secret}})
 	f.Fuzz(func(t *testing.T, entry []byte, control bool, score string, n int) {
 		if len(entry) > 1<<20 {
 			return
