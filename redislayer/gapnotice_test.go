@@ -47,9 +47,11 @@ func TestGapMessage(t *testing.T) {
 	}
 
 	server.RestartEmpty(t)
+	restarted := time.Now()
 	for range n / 2 {
 		require.Equal(t, "look again<nil>", <-waiting)
 	}
+	require.Less(t, time.Since(restarted), redislayer.DefaultLease/6, "until the restart was noticed: before a heartbeat finds it")
 	for _, channel := range idle[n/2:] {
 		require.Equal(t, "look again", receive(t, l, channel).String("text"))
 	}

@@ -163,7 +163,7 @@ func (r *reader) run(ctx context.Context) {
 			return
 		}
 		r.l.log.Warn("reader lost redis", "error", err)
-		r.l.session.nudge()
+		r.l.session.enqueue(&op{what: opPing}) // it may have lost redis too, and would find out with the next heartbeat
 		wait := time.NewTimer(backoff/2 + rand.N(backoff))
 		select {
 		case <-wait.C:
