@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	neturl "net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,6 +123,10 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 func Open(ctx context.Context, url string, options Options) (*Layer, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
+		var inURL *neturl.Error // repeats the URL, and with it the password
+		if errors.As(err, &inURL) {
+			err = inURL.Err
+		}
 		return nil, &layer.Error{Op: "redislayer url", Err: err}
 	}
 	client := redis.NewClient(o)
@@ -150,7 +156,10 @@ func (l *Layer) waitConnected(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), l.session.cause())
+			if cause := l.session.cause(); cause != nil {
+				return fmt.Errorf("%w: %w", cause, ctx.Err())
+			}
+			return ctx.Err()
 		}
 	}
 	return nil
