@@ -213,10 +213,11 @@ func (sh *shard) dropLocked(q *queue) int {
 }
 
 // Stats holds a Set's counters since it was made. They only grow. Accepted is
-// the sum of Received, Dropped.Total() and what is unread.
+// the sum of Received, Taken, Dropped.Total() and what is unread.
 type Stats struct {
 	Accepted  uint64 // messages that Put took
 	Received  uint64 // messages handed to receivers
+	Taken     uint64 // messages that Take returned
 	Abandoned uint64 // channels given up unread
 	Dropped   layer.Drops
 }
@@ -230,6 +231,7 @@ func (s *Set) Stats() Stats {
 		sh.mu.Lock()
 		sum.Accepted += sh.accepted
 		sum.Received += sh.received
+		sum.Taken += sh.taken
 		sum.Abandoned += sh.abandoned
 		sum.Dropped[layer.DropExpired] += sh.expired
 		sum.Dropped[layer.DropClosed] += sh.dropped
