@@ -3,6 +3,7 @@ package redislayer_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -75,11 +76,16 @@ func TestEncryptedBus(t *testing.T) {
 		require.Equal(t, before+2, undecodable(newer), name)
 
 		got := make(chan string, 1)
-		go func() { got <- receive(t, newer, "jobs").String("text") }()
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			msg, err := newer.Receive(ctx, "jobs")
+			got <- fmt.Sprint(msg.String("text"), err)
+		}()
 		require.NoError(t, from.Send(ctx, "jobs", text(name)))
 		require.Equal(t, 1, <-observed, name)
 		require.NoError(t, older.Send(ctx, "jobs", text("the next job")))
-		require.Equal(t, "the next job", <-got, "after one %s", name)
+		require.Equal(t, "the next job<nil>", <-got, "after one %s", name)
 
 		require.NoError(t, older.Send(ctx, b, text("goes on")))
 		require.Equal(t, "goes on", receive(t, newer, b).String("text"), name)
