@@ -69,6 +69,7 @@ func checkOnce(c *checker, writer *proc, channel string, readers []*proc) {
 			}))
 		}
 	}
+	c.settle() // so that receivers wait
 	writer.mustSend(channel, series("w", 1, onceMessages)...)
 	received := func() int { mu.Lock(); defer mu.Unlock(); return total }
 	arrived := c.eventually(func() bool { return received() >= onceMessages })

@@ -117,13 +117,13 @@ func closeDuringCalls(c *checker) {
 	channels := append(reader.mustNewChannels(3), "jobs")
 	reader.mustGroupAdd("room", channels...)
 	var ends []chan struct{}
-	var sends atomic.Int64
+	var calls, sends atomic.Int64
 	busy := make(chan struct{}) // closed when many sends have been made
 	loop := func(name string, call func() error) {
 		ends = append(ends, c.goroutine(name, func() {
 			for !c.stopped() {
-				if sends.Load() > 20_000 {
-					c.sleep(0.1) // in a bubble, a Close that waits for something needs time to pass
+				if calls.Add(1) > 50_000 {
+					c.sleep(0.1) // in a bubble, a layer that waits for something needs time to pass
 				}
 				err := call()
 				switch {
