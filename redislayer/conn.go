@@ -86,7 +86,9 @@ func (s source) connect(parent context.Context, timeout, read time.Duration) (*c
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
 	c := &conn{client: client, Conn: client.Conn()}
-	c.ended = context.AfterFunc(parent, c.shut)
+	// Below the client, which may not be closed while it is in use (in
+	// v9.23 that is a data race with the end of a command).
+	c.ended = context.AfterFunc(parent, func() { dialled.Close() })
 	if err := c.Ping(ctx).Err(); err != nil {
 		c.close()
 		dialled.Close() // if the client did not come to ask for it
@@ -108,11 +110,6 @@ func once(c net.Conn) func(context.Context, string, string) (net.Conn, error) {
 
 func (c *conn) close() {
 	c.ended()
-	c.shut()
-}
-
-// shut may be called at any time, while the connection is in use, and again.
-func (c *conn) shut() {
 	c.Conn.Close()
 	c.client.Close()
 }

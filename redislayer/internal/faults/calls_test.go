@@ -64,7 +64,7 @@ func TestAway(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{})
 	a, b := open(t, server.Addr(), redislayer.Options{}), open(t, server.Addr(), redislayer.Options{})
 	own, own2, foreign, ctx := newChannel(t, a), newChannel(t, a), newChannel(t, b), t.Context()
-	for _, channel := range []string{own, own2, foreign} {
+	for _, channel := range []string{own, own2, foreign, "jobs"} {
 		require.NoError(t, a.GroupAdd(ctx, "group", channel))
 	}
 	server.Kill()
@@ -104,7 +104,8 @@ func TestAway(t *testing.T) {
 	soon(t, func() error { return b.Send(ctx, late, numbered(1001)) })
 	require.Equal(t, 1001, receive(t, a, late))
 	soon(t, func() error { return b.GroupSend(ctx, "group", numbered(1002)) })
-	require.Equal(t, 1002, receive(t, b, foreign))
+	require.Equal(t, 1002, receive(t, b, foreign), "a member of a group")
+	require.Equal(t, 1002, receive(t, b, "jobs"), "a normal channel in a group")
 }
 
 // TestNothingIsRepeated counts what Redis executes while every reply is lost.
