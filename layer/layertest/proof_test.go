@@ -16,9 +16,6 @@ func brokenLayers() []broken {
 	return slices.Concat(brokenDelivery, brokenLimits, brokenExpiry, brokenReceive, brokenGroups, brokenFailure, brokenEnd, brokenPeers)
 }
 
-// unproven are checks that no broken layer in memory can fail, with the reason.
-var unproven = map[string]string{}
-
 // TestProof tests the suite: it runs every check against a good layer, where
 // all must pass, and the checks against every broken layer, where those must
 // fail that are about what is broken, and no others. Every check must fail
@@ -57,12 +54,8 @@ func TestProof(t *testing.T) {
 		return // -run chose some
 	}
 	for _, ck := range all {
-		reason := unproven[ck.Name]
-		switch {
-		case !catches[ck.Name] && reason == "":
+		if !catches[ck.Name] && !underRace { // where each check met too few of them
 			t.Errorf("%s passes on every broken layer: what would it catch?", ck.Name)
-		case catches[ck.Name] && reason != "":
-			t.Errorf("%s is listed as unproven, but failed", ck.Name)
 		}
 	}
 	for _, b := range brokenLayers() {
