@@ -34,5 +34,6 @@
 //
 //	go test ./redislayer/internal/faults -faults.soak 20m -timeout 60m -v
 //
-// Both end with a table, one row for each fault.
+// Both end, with -v, with a table: one row for each fault. A test is also
+// repeated for single faults, by name: -run 'TestFaults/all/reader-cut'.
 package faults

@@ -3,16 +3,12 @@ package faults
 import (
 	"bufio"
 	"encoding/gob"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +23,7 @@ import (
 const (
 	processes      = 3
 	senders        = 8
-	receivers8     = 8
+	directCount    = 8
 	members        = 200
 	groupCount     = 4
 	normalChannels = 2
@@ -85,7 +81,7 @@ func launch(t *testing.T, c fleetConfig) *fleet {
 // channelsOf returns which process-specific channels a process has: first come
 // the eight that messages are sent to, then the members of groups.
 func (f *fleet) channelsOf(process int) (indexes []int) {
-	for i := range receivers8 + members {
+	for i := range directCount + members {
 		if i%processes == process {
 			indexes = append(indexes, i)
 		}
@@ -95,7 +91,7 @@ func (f *fleet) channelsOf(process int) (indexes []int) {
 
 func (f *fleet) addChannels(names []string) {
 	if f.history.Channels == nil {
-		f.history.Channels = make([]Channel, receivers8+members)
+		f.history.Channels = make([]Channel, directCount+members)
 	}
 	process := len(f.processes) - 1
 	for i, index := range f.channelsOf(process) {
@@ -105,7 +101,7 @@ func (f *fleet) addChannels(names []string) {
 
 // groupsOf returns in which groups a channel is.
 func groupsOf(channel int) int {
-	if channel < receivers8 {
+	if channel < directCount {
 		return 0
 	}
 	return channel % groupCount
@@ -127,12 +123,12 @@ func (f *fleet) join() {
 
 func (f *fleet) start() {
 	h := &f.history
-	for i := range receivers8 {
+	for i := range directCount {
 		h.Destinations = append(h.Destinations, Destination{h.Channels[i].Name, Direct, []int{i}})
 	}
 	for g := range groupCount {
 		var channels []int
-		for i := range receivers8 + members {
+		for i := range directCount + members {
 			if groupsOf(i) == g {
 				channels = append(channels, i)
 			}
@@ -349,61 +345,6 @@ func wait(most time.Duration, condition func() bool) bool {
 		}
 	}
 	return true
-}
-
-// process is one operating-system process of a fleet.
-type process struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
-	stderr strings.Builder
-	once   sync.Once
-}
-
-func startProcess(t *testing.T) *process {
-	self, err := os.Executable()
-	require.NoError(t, err)
-	p := &process{cmd: exec.Command(self)}
-	p.cmd.Env = append(os.Environ(), workerVariable+"=1")
-	p.cmd.Stderr = &p.stderr
-	p.in, err = p.cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := p.cmd.StdoutPipe()
-	require.NoError(t, err)
-	p.out = bufio.NewReader(out)
-	require.NoError(t, p.cmd.Start())
-	t.Cleanup(func() {
-		p.once.Do(func() {
-			p.cmd.Process.Kill()
-			p.cmd.Wait()
-		})
-		if t.Failed() && p.stderr.Len() > 0 {
-			t.Logf("process %d wrote:\n%s", p.cmd.Process.Pid, p.stderr.String())
-		}
-	})
-	return p
-}
-
-// ask gives a command and waits for the answer.
-func (p *process) ask(t *testing.T, c command) (a answer) {
-	t.Helper()
-	line, err := json.Marshal(c)
-	require.NoError(t, err)
-	_, err = p.in.Write(append(line, '\n'))
-	require.NoError(t, err)
-	line, err = p.out.ReadBytes('\n')
-	require.NoError(t, err, "a process of the fleet ended")
-	require.NoError(t, json.Unmarshal(line, &a))
-	require.Empty(t, a.Error)
-	return a
-}
-
-// end awaits the end of the process, which must have found no data race.
-func (p *process) end(t *testing.T) {
-	p.in.Close()
-	p.once.Do(func() {
-		require.NoError(t, p.cmd.Wait(), "a process of the fleet")
-	})
 }
 
 // errorLines describes errors of sends, the commonest first.
