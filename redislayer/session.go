@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,6 +199,10 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			return err
 		}
 		s.lastGood = time.Now()
+		if len(ops) > 1 {
+			// Those whose calls have just returned may call again at once.
+			s.await(len(ops))
+		}
 		select {
 		case <-beat.C:
 			if err := s.beat(ctx, c); err != nil {
@@ -206,6 +211,22 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			beat.Reset(interval)
 		default:
 		}
+	}
+}
+
+// await lets callers run until as many have come as were served last, or no
+// more come. Without it, senders fall into two halves that take turns, and a
+// round trip carries half of what it could: 29 messages of 64 senders.
+func (s *session) await(served int) {
+	for had := -1; ; {
+		s.mu.Lock()
+		n := len(s.queued)
+		s.mu.Unlock()
+		if n >= served && had >= 0 || n == had {
+			return
+		}
+		had = n
+		runtime.Gosched()
 	}
 }
 
@@ -506,30 +527,50 @@ func (s *session) do(ctx context.Context, o *op) error {
 
 // try is do with the outcome beside the error.
 func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
-	o.done = make(chan struct{}, 1)
+	w := waiters.Get().(*waiter)
+	o.done = w.done
 	if err := s.enqueue(o); err != nil {
+		waiters.Put(w)
 		return err, false
 	}
-	timeout := time.NewTimer(s.l.options.Timeout)
-	defer timeout.Stop()
+	w.timeout.Reset(s.l.options.Timeout)
 	select {
-	case <-o.done:
+	case <-w.done:
+		w.timeout.Stop()
+		waiters.Put(w)
 		return o.err, o.maybe
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-timeout.C:
+	case <-w.timeout.C:
 		err = unavailable(errTimeout)
 	}
+	w.timeout.Stop()
 	if s.withdraw(o) {
+		waiters.Put(w)
 		return err, false
 	}
 	select {
-	case <-o.done: // it was finished just now
+	case <-w.done: // it was finished just now
+		waiters.Put(w)
 		return o.err, o.maybe
 	default:
-		return err, true
+		return err, true // and w is the operation's still
 	}
 }
+
+// waiter is what a caller waits with. It is used again once nobody else can
+// have to do with it: after its operation was finished, which happens once, or
+// was taken out of the queue.
+type waiter struct {
+	done    chan struct{}
+	timeout *time.Timer
+}
+
+var waiters = sync.Pool{New: func() any {
+	w := &waiter{make(chan struct{}, 1), time.NewTimer(time.Hour)}
+	w.timeout.Stop()
+	return w
+}}
 
 var errTimeout = errors.New("no answer within the timeout")
 

@@ -178,6 +178,9 @@ func (f *fleet) run(b *testing.B, c sendCommand, unit string) {
 	b.ReportMetric(each(receivers), "receivers-µs")
 	b.ReportMetric(each(used.cpu), "redis-µs")
 	b.ReportMetric(each(used.commands["evalsha"].time+used.commands["publish"].time), "command-µs")
+	calls := used.commands["evalsha"].calls + used.commands["publish"].calls
+	b.ReportMetric(float64(calls)/float64(total.Sent), "commands")
+	b.ReportMetric(float64(used.commands["xread"].calls)/float64(total.Sent), "xreads")
 }
 
 // cpu is the CPU time that workers have used.
