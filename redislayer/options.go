@@ -14,7 +14,7 @@ const (
 	DefaultPrefix        = "channellayer"
 	DefaultInboxCapacity = 100_000
 	DefaultInboxBytes    = 64 << 20
-	DefaultTimeout       = 3 * time.Second
+	DefaultTimeout       = 2 * time.Second
 	DefaultLease         = 30 * time.Second
 	DefaultGapSpread     = 5 * time.Second
 )
@@ -42,7 +42,7 @@ type Options struct {
 	InboxBytes    int
 
 	// Timeout bounds a round trip to Redis, connecting included, and with it
-	// every call but Receive. Default 3 s.
+	// every call but Receive. Default 2 s.
 	Timeout time.Duration
 
 	// Lease is how long the process's inbox outlives its last sign of life. It
