@@ -140,7 +140,7 @@ func (s *session) plan(ctx context.Context, ops []*op) []*call {
 		what  opKind
 		where string
 	}
-	at := make(map[place]int, len(ops))
+	at := map[place]int{} // mostly there are few
 	var buckets [][]*op
 	for _, o := range ops {
 		p := place{o.what, o.where}
@@ -224,6 +224,11 @@ func (s *session) header() []byte {
 
 func (s *session) entry(ops []*op, k kind) []byte {
 	entry := s.header()
+	size := 0
+	for _, o := range ops {
+		size += len(o.name) + len(o.where) + len(o.body) + maxFrameHeader
+	}
+	entry = slices.Grow(entry, size)
 	for _, o := range ops {
 		name := o.name
 		if name == "" {

@@ -51,6 +51,9 @@ func (h header) append(b []byte) []byte {
 	return binary.AppendUvarint(b, h.sequence)
 }
 
+// maxFrameHeader is how much a frame has besides its name and body, at most.
+const maxFrameHeader = 1 + 2*binary.MaxVarintLen32
+
 func appendFrame(b []byte, k kind, name string, body []byte) []byte {
 	return append(appendFrameHeader(b, k, name, len(body)), body...)
 }
