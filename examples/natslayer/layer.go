@@ -1,3 +1,13 @@
+// Package natslayer is a channel layer on core NATS, written as an outsider
+// would write one, from the library's public packages only. README.md tells how,
+// step by step, and what it cannot do.
+//
+// A [Layer] is one connection to NATS. What it calls a process is a subject, a
+// group is a subject to which processes with members subscribe, and messages of
+// a normal channel wait in the process that sent them until a receiver asks.
+// It recovers from lost connections by itself, and reports them as gaps. It
+// does nothing about who may use the bus: whoever may publish under the prefix
+// may send to anyone.
 package natslayer
 
 import (

@@ -63,6 +63,7 @@ func backend(url string) layertest.Backend {
 			prefix, _ := prefixes.Load(first)
 			return open(tb, c, prefix.(string))
 		},
+		Unit:     200 * time.Millisecond, // the checks run beside a server and its clients on the same cores
 		Declared: declared,
 	}
 }
