@@ -23,6 +23,7 @@ func (s *Set) Put(channel string, msg layer.Message) error {
 // PutAged returns nil. A negative age stands for 0.
 func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) error {
 	f := s.Fan(msg, age)
+	f.at = s.now() // before the lock: it takes longer than what is done under it
 	return f.putByName(channel)
 }
 
