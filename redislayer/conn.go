@@ -2,7 +2,6 @@ package redislayer
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"net"
@@ -112,54 +111,6 @@ func (c *conn) close() {
 	c.ended()
 	c.Conn.Close()
 	c.client.Close()
-}
-
-//go:embed scripts/*.lua
-var scriptFiles embed.FS
-
-// script is a Lua script that every connection loads when it is made.
-type script struct{ source, hash string }
-
-var (
-	deliverScript = loadScript("deliver")
-	controlScript = loadScript("control")
-	groupScript   = loadScript("group")
-	leaseScript   = loadScript("lease")
-	trimScript    = loadScript("trim")
-	queueScript   = loadScript("queue")
-	memberScript  = loadScript("member")
-	checkScript   = loadScript("check")
-
-	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript, checkScript}
-)
-
-func loadScript(name string) script {
-	b, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	return script{string(b), redis.NewScript(string(b)).Hash()}
-}
-
-// call makes a command that runs the script.
-func (s script) call(ctx context.Context, keys []string, args ...any) *redis.Cmd {
-	words := make([]any, 0, 3+len(keys)+len(args))
-	words = append(words, "EVALSHA", s.hash, len(keys))
-	for _, k := range keys {
-		words = append(words, k)
-	}
-	return redis.NewCmd(ctx, append(words, args...)...)
-}
-
-// loadScripts puts all scripts into the server's cache.
-func (c *conn) loadScripts(ctx context.Context) error {
-	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, s := range allScripts {
-			p.ScriptLoad(ctx, s.source)
-		}
-		return nil
-	})
-	return err
 }
 
 // checkRights returns a [SetupError] that names what the user may not run: to

@@ -2,7 +2,6 @@ package redislayer
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,9 +12,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/channellayer/channellayer/layer"
-	"github.com/channellayer/channellayer/layer/codec"
 )
 
 // probeInterval is how long a read waits for entries before it returns empty:
@@ -328,145 +324,4 @@ func (r *reader) trim(idle bool) {
 	if r.l.session.enqueue(&op{what: opTrim}) == nil {
 		r.untrim, r.untrimB = 0, 0
 	}
-}
-
-// inboxEntry is an entry of the inbox.
-type inboxEntry struct {
-	at       readPosition
-	bytes    string
-	messages int    // what its sender counted
-	score    string // when it was accepted, in microseconds, if it comes from a queue
-	control  bool
-}
-
-// handOver hands over what is in an entry. Its bytes may be anybody's: what
-// cannot be read is counted, and the rest goes on.
-func (r *reader) handOver(e inboxEntry) {
-	l := r.l
-	frames, late, err := r.framesOf(e)
-	if err != nil {
-		r.unreadable(e, err, e.messages)
-		return
-	}
-	age := l.age(e)
-	for n := 0; frames.more(); n++ {
-		kind, name, body, err := frames.frame()
-		switch {
-		case err != nil:
-			r.unreadable(e, err, max(1, e.messages-n))
-			return
-		case !kind.names(name):
-			r.unreadable(e, fmt.Errorf("%.100q is not a name for a frame of kind %d", name, kind), 1)
-		case late && e.control:
-			// Whoever asked was told that it failed, and may have asked for
-			// the contrary since.
-		case late:
-			l.drop(layer.DropLate, name, 1)
-		case kind == kindRequest && e.control:
-			l.requests.serve(name, body)
-		case kind == kindReply && e.control:
-			l.requests.answered(body)
-		case kind == kindMark && e.control:
-			mark, _ := binary.Uvarint(body)
-			l.queues.marked(name, int(mark))
-		case kind == kindChannel && !e.control:
-			if msg, ok := l.decode(name, body); ok {
-				l.put(name, msg, age)
-			}
-		case kind == kindGroup && !e.control:
-			if msg, ok := l.decode(name, body); ok {
-				l.putGroup(name, msg, age)
-			}
-		case kind == kindQueue && e.score != "":
-			if msg, ok := l.decode(name, body); ok {
-				r.queued(name, msg, age, e)
-			} else {
-				l.queues.arrived(name)
-			}
-		default:
-			r.unreadable(e, fmt.Errorf("a frame of kind %d is not known here, or not in such an entry", kind), 1)
-		}
-	}
-}
-
-// unreadable counts what cannot be read. If it came for a receiver of a normal
-// channel, Redis took that one off the list; which it was is not known, so
-// Redis is told all of them again.
-func (r *reader) unreadable(e inboxEntry, err error, messages int) {
-	r.l.undecodable(err, messages)
-	if e.score != "" {
-		r.l.queues.tellAll()
-	}
-}
-
-// framesOf reads an entry up to its frames, and opens them if they are sealed.
-// late is whether the sender has given the entry up.
-func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err error) {
-	entry := []byte(e.bytes)
-	frames.rest = entry
-	h, err := frames.header()
-	if err != nil {
-		return frames, false, err
-	}
-	to := ""
-	if e.control {
-		to = r.l.process
-	}
-	if frames.rest, err = r.opener.open(h, entry[:len(entry)-len(frames.rest)], frames.rest, to); err != nil {
-		return frames, false, err
-	}
-	return frames, e.score == "" && r.fenced(h), nil
-}
-
-// queued hands a normal channel's message to a receiver, or gives it back.
-func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e inboxEntry) {
-	switch {
-	case age >= r.l.options.Limits.Expiry:
-		r.l.drop(layer.DropExpired, channel, 1)
-		r.l.queues.arrived(channel)
-	case r.l.mailboxes.HandOver(channel, msg):
-		r.l.queues.delivered(channel)
-	default:
-		r.l.queues.giveBack(channel, e.score, []byte(e.bytes))
-		r.l.queues.arrived(channel)
-	}
-}
-
-// epochMemory is for how long a sender's epoch is remembered: longer than a
-// server could hold a command back.
-const epochMemory = int64(10 * time.Minute)
-
-// fenced reports whether the sender has, since it sent this, given up waiting
-// for what it sent before: then this was run late, and may have been overtaken.
-func (r *reader) fenced(h header) bool {
-	seen := r.epochs[h.sender]
-	if h.epoch < seen.highest {
-		return true
-	}
-	now := r.l.now()
-	if len(r.epochs) > 1000 && seen.seen == 0 {
-		for sender, e := range r.epochs {
-			if now-e.seen > epochMemory {
-				delete(r.epochs, sender)
-			}
-		}
-	}
-	r.epochs[h.sender] = epoch{h.epoch, now}
-	return false
-}
-
-// decode checks a message's bytes. What cannot be read, or is too large, is
-// counted.
-func (l *Layer) decode(name string, body []byte) (layer.Message, bool) {
-	msg, err := codec.Decode(body)
-	if err != nil {
-		l.drop(layer.DropUndecodable, name, 1)
-		l.log.Debug("undecodable message", "for", name, "error", err)
-		return msg, false
-	}
-	if msg.Size() > l.options.Limits.MaxMessageSize {
-		l.drop(layer.DropOversized, name, 1)
-		return msg, false
-	}
-	return msg, true
 }
