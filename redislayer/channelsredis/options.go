@@ -1,0 +1,192 @@
+package channelsredis
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// Defaults of [Options]. All but the timeout are those of channels_redis.
+const (
+	DefaultPrefix             = "asgi"
+	DefaultExpiry             = 60 * time.Second
+	DefaultGroupExpiry        = 24 * time.Hour
+	DefaultCapacity           = 100
+	DefaultRandomPrefixLength = 12
+	DefaultTimeout            = 2 * time.Second
+)
+
+// NoRandomPrefix is the [Options].RandomPrefixLength of a bus whose Python side
+// sets random_prefix_length to 0.
+const NoRandomPrefix = -1
+
+// maxRandomPrefix bounds RandomPrefixLength.
+const maxRandomPrefix = 1024
+
+// Options configures a Core or a PubSub. The fields up to RandomPrefixLength
+// are settings of channels_redis, under their names there, and must say the
+// same in every process on a bus. The zero value means the defaults; a negative
+// value is an error that names the field.
+type Options struct {
+	// Hosts are the servers of the bus, in the same order as in every other
+	// process: which server a name belongs to depends on it. A host is a single
+	// server or one found by Sentinel, a *redis.Client made with
+	// [redis.NewClient] or [redis.NewFailoverClient]. (channels_redis does not
+	// work on a Cluster.) The layer makes connections of its own with the
+	// client's settings, but for retries and timeouts, and does not use its
+	// pool. The clients stay the caller's to close, after the layer. OpenCore
+	// and OpenPubSub make clients of URLs instead.
+	Hosts []redis.UniversalClient
+
+	// Prefix begins the names of keys. Default "asgi". It separates buses, it
+	// does not protect them; and no prefix should begin with another, since
+	// flushing deletes all that begins with the prefix.
+	Prefix string
+
+	// Expiry is how long a message may stay unread. Default 60 s. PubSub
+	// stores no messages at Redis: there it is about those that wait in this
+	// process.
+	Expiry time.Duration
+
+	// GroupExpiry is how long a membership lasts after the last GroupAdd.
+	// Default 24 h.
+	GroupExpiry time.Duration
+
+	// Capacity is how many unread messages a channel holds. Default 100. To
+	// Core it is also how many wait at Redis for all channels of one process
+	// together, as channels_redis counts.
+	Capacity int
+
+	// ChannelCapacity overrides Capacity for the channels whose names match.
+	// The first rule that matches counts. [path.Match] has no regular
+	// expressions, which channels_redis takes besides globs.
+	ChannelCapacity []layer.CapacityRule
+
+	// SymmetricEncryptionKeys, if there are any, encrypt all messages (Fernet:
+	// AES-128-CBC and HMAC-SHA256). The first encrypts, all decrypt; what none
+	// decrypts is dropped ([layer.DropUndecodable]). To change the key, append
+	// the new one in every process, then make it the first in every process,
+	// then remove the old one. PubSub of channels_redis before 4.2.1 takes the
+	// setting and sends in the clear all the same. Default none.
+	SymmetricEncryptionKeys []string
+
+	// SerializerFormat is how messages are written. Default [MsgPack].
+	SerializerFormat Serializer
+
+	// RandomPrefixLength is how many random bytes stand in front of each
+	// message at Redis. Default 12; NoRandomPrefix stands for 0, with which
+	// Redis takes two equal messages that wait on one channel for one. PubSub
+	// has none.
+	RandomPrefixLength int
+
+	// OnDisconnect and OnReconnect, if not empty, are types of messages:
+	// PubSub gives {"type": OnDisconnect} to all its channels when it loses a
+	// server, and {"type": OnReconnect} when it subscribes there again. Core
+	// does not use them.
+	OnDisconnect, OnReconnect string
+
+	// MaxMessageSize is the largest message, in bytes of its msgpack encoding
+	// ([layer.Message.Size]). Default 4 MiB.
+	MaxMessageSize int
+
+	// AllowUntyped lets messages without a string "type" be sent. By default
+	// they are refused ([layer.ErrInvalidMessage]): Django closes the
+	// connection of every consumer that gets one.
+	AllowUntyped bool
+
+	// Timeout bounds a round trip to Redis, connecting included, and with it
+	// every call but Receive. Default 2 s.
+	Timeout time.Duration
+
+	// Observer is told of drops, gaps and abandoned channels.
+	Observer layer.Observer
+
+	// Logger, if set, is told of connections lost and made, and now and then of
+	// messages that cannot be read. It is never called for single messages.
+	Logger *slog.Logger
+}
+
+// limits are the options that are limits, with their defaults. The error names
+// the option.
+func (o Options) limits() (layer.Limits, error) {
+	limits, err := layer.Limits{
+		Capacity: o.Capacity, CapacityRules: o.ChannelCapacity,
+		Expiry: o.Expiry, GroupExpiry: o.GroupExpiry, MaxMessageSize: o.MaxMessageSize,
+	}.WithDefaults()
+	var bad *layer.Error
+	if errors.As(err, &bad) {
+		bad.Op, bad.Name = "channelsredis options", strings.Replace(bad.Name, "CapacityRules", "ChannelCapacity", 1)
+	}
+	return limits, err
+}
+
+func (o Options) withDefaults() (Options, error) {
+	limits, err := o.limits()
+	if err != nil {
+		return o, err
+	}
+	switch {
+	case o.Timeout < 0:
+		return o, badOption("Timeout", "%v is negative", o.Timeout)
+	case o.RandomPrefixLength < NoRandomPrefix:
+		return o, badOption("RandomPrefixLength", "%d is negative", o.RandomPrefixLength)
+	case o.RandomPrefixLength > maxRandomPrefix:
+		return o, badOption("RandomPrefixLength", "%d is above %d", o.RandomPrefixLength, maxRandomPrefix)
+	case len(o.Hosts) == 0:
+		return o, badOption("Hosts", "there is none")
+	}
+	for i, host := range o.Hosts {
+		if _, ok := host.(*redis.Client); !ok {
+			return o, badOption(fmt.Sprintf("Hosts[%d]", i), "%T is not supported; use a *redis.Client", host)
+		}
+	}
+	for i, key := range o.SymmetricEncryptionKeys {
+		if key == "" {
+			return o, badOption(fmt.Sprintf("SymmetricEncryptionKeys[%d]", i), "it is empty")
+		}
+	}
+	o.Capacity, o.ChannelCapacity = limits.Capacity, limits.CapacityRules
+	o.Expiry, o.GroupExpiry, o.MaxMessageSize = limits.Expiry, limits.GroupExpiry, limits.MaxMessageSize
+	setDefault(&o.Prefix, DefaultPrefix)
+	setDefault(&o.RandomPrefixLength, DefaultRandomPrefixLength)
+	o.RandomPrefixLength = max(0, o.RandomPrefixLength)
+	setDefault(&o.Timeout, DefaultTimeout)
+	if o.SerializerFormat == nil {
+		o.SerializerFormat = MsgPack{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// checkMessage returns why a message may not be sent, or nil.
+func (o *Options) checkMessage(limits layer.Limits, msg layer.Message) error {
+	if err := limits.CheckMessage(msg); err != nil {
+		return err
+	}
+	if !o.AllowUntyped && msg.Type() == "" {
+		return errUntyped
+	}
+	return nil
+}
+
+var errUntyped error = &layer.Error{Op: "send", Name: "type", Err: fmt.Errorf("%w: it is missing or no string, and Django closes the connection of a consumer that gets such a message (Options.AllowUntyped)", layer.ErrInvalidMessage)}
+
+func badOption(field, format string, args ...any) error {
+	return &layer.Error{Op: "channelsredis options", Name: field,
+		Err: fmt.Errorf("%w: "+format, append([]any{layer.ErrInvalidOption}, args...)...)}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
