@@ -10,13 +10,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/channellayer/channellayer/layer"
 )
 
 // fernet encrypts and decrypts messages as channels_redis does with
@@ -48,19 +45,15 @@ const (
 const fernetSkew = 60 * time.Second
 
 // newFernet returns nil, which means no encryption, if there are no keys.
-func newFernet(keys []string) (*fernet, error) {
+func newFernet(keys []string) *fernet {
 	if len(keys) == 0 {
-		return nil, nil
+		return nil
 	}
 	f := &fernet{now: time.Now, random: func(b []byte) { rand.Read(b) }}
-	for i, key := range keys {
-		if key == "" { // Python takes it; it is a setting that was forgotten
-			return nil, &layer.Error{Op: "channelsredis options", Name: fmt.Sprintf("SymmetricEncryptionKeys[%d]", i),
-				Err: fmt.Errorf("%w: it is empty", layer.ErrInvalidOption)}
-		}
+	for _, key := range keys {
 		f.keys = append(f.keys, newFernetKey(key))
 	}
-	return f, nil
+	return f
 }
 
 func newFernetKey(key string) *fernetKey {
