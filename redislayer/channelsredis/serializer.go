@@ -129,6 +129,9 @@ func (c CustomSerializer) Decode(b []byte) (layer.Message, []string, error) {
 	if err != nil {
 		return layer.Message{}, nil, undecodable("%w", err)
 	}
+	if fields == nil {
+		return layer.Message{}, nil, undecodable("not a map")
+	}
 	return addressedMessage(fields)
 }
 
