@@ -3,6 +3,7 @@ package redislayer
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -22,9 +23,9 @@ func (s *session) enqueue(o *op) error {
 		return err
 	}
 	s.queued = append(s.queued, o)
-	first := len(s.queued) == 1
+	nudge := len(s.queued) == 1 && s.turn == turnFree // who has the turn looks
 	s.mu.Unlock()
-	if first {
+	if nudge {
 		s.nudge()
 	}
 	return nil
@@ -43,8 +44,12 @@ func (s *session) do(ctx context.Context, o *op) error {
 // try is do with the outcome beside the error.
 func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
 	w := waiters.Get().(*waiter)
-	o.done = w.done
-	if err := s.enqueue(o); err != nil {
+	if c := s.claimFor(o); c != nil {
+		if s.callNow(ctx, c, o, w) {
+			waiters.Put(w)
+			return o.err, o.maybe
+		}
+	} else if err := s.enqueueFor(o, w); err != nil {
 		waiters.Put(w)
 		return err, false
 	}
@@ -71,6 +76,63 @@ func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
 	default:
 		return err, true // and w is the operation's still
 	}
+}
+
+func (s *session) enqueueFor(o *op, w *waiter) error {
+	o.done = w.done
+	return s.enqueue(o)
+}
+
+// maxCallNow bounds what a caller writes itself: so much a connection takes at
+// once, where nothing else is on its way.
+const maxCallNow = 16 << 10
+
+// claimFor is claim, for an operation that a caller may carry out itself.
+func (s *session) claimFor(o *op) *conn {
+	if o.what > opPush || len(o.body) > maxCallNow {
+		return nil
+	}
+	return s.claim()
+}
+
+// callNow carries out an operation on the connection that its caller has
+// claimed. If ctx ends meanwhile, or more has to be done than one round trip,
+// it leaves the rest to the session's goroutine, and reports false: the
+// operation is then as if it had been queued, and taken.
+func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
+	o.taken = true
+	calls := s.plan([]*op{o})
+	interrupted := false
+	err := s.send(c, calls)
+	if err == nil && ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			c.pipe.interrupt()
+			w.done <- struct{}{}
+		})
+		err = receive(c, calls)
+		if !stop() {
+			<-w.done
+			interrupted = true
+		}
+	} else if err == nil {
+		err = receive(c, calls)
+	}
+	if interrupted && isTimeout(err) || err == nil && !isComplete(calls) {
+		o.done = w.done
+		s.release(calls, nil)
+		return false
+	}
+	err = s.complete(ctx, c, calls, err)
+	if err == nil {
+		s.lastGood = time.Now()
+	}
+	s.release(nil, err)
+	return true
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // waiter is what a caller waits with. It is used again once nobody else can

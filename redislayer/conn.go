@@ -52,6 +52,7 @@ func newSource(client redis.UniversalClient, key string) (source, error) {
 type conn struct {
 	client *redis.Client
 	*redis.Conn
+	pipe  *pipe
 	ended func() bool // withdraws what closes it when its ctx ends
 }
 
@@ -84,7 +85,7 @@ func (s source) connect(parent context.Context, timeout, read time.Duration) (*c
 	}
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
-	c := &conn{client: client, Conn: client.Conn()}
+	c := &conn{client: client, Conn: client.Conn(), pipe: newPipe(dialled)}
 	// Below the client, which may not be closed while it is in use (in
 	// v9.23 that is a data race with the end of a command).
 	c.ended = context.AfterFunc(parent, func() { dialled.Close() })

@@ -108,13 +108,31 @@ func (s *sealer) seal(entry []byte, to string) []byte {
 	if err != nil {
 		panic(err) // written by this process just now
 	}
+	head := entry[:len(entry)-len(r.rest)]
+	sealed := append(make([]byte, 0, len(entry)+sealOverhead), head...)
+	return s.appendSealed(sealed, h, head, r.rest, to)
+}
+
+// sealFrames encrypts frames into one that may follow the header head, also
+// beside others.
+func (s *sealer) sealFrames(head, frames []byte, to string) []byte {
+	if s == nil {
+		return frames
+	}
+	r := entryReader{rest: head}
+	h, err := r.header()
+	if err != nil {
+		panic(err) // written by this process just now
+	}
+	return s.appendSealed(make([]byte, 0, len(frames)+sealOverhead), h, head, frames, to)
+}
+
+func (s *sealer) appendSealed(b []byte, h header, head, frames []byte, to string) []byte {
 	if block := h.sequence / nonceBlock; s.aead == nil || block != s.block {
 		s.block, s.aead = block, subkey(s.secret, s.prefix, h.sender, block)
 	}
-	head := entry[:len(entry)-len(r.rest)]
-	sealed := append(make([]byte, 0, len(entry)+sealOverhead), head...)
-	sealed = appendFrameHeader(sealed, kindSealed, s.id, len(r.rest)+s.aead.Overhead())
-	return s.aead.Seal(sealed, nil, r.rest, associated(head, to))
+	b = appendFrameHeader(b, kindSealed, s.id, len(frames)+s.aead.Overhead())
+	return s.aead.Seal(b, nil, frames, associated(head, to))
 }
 
 func associated(head []byte, to string) []byte {
@@ -168,12 +186,23 @@ func (o *opener) open(h header, head, rest []byte, to string) ([]byte, error) {
 		return nil, errNotSealed
 	}
 	r := entryReader{rest: rest}
-	_, id, body, err := r.frame()
+	frames, err := o.openFrame(&r, h, head, to)
+	for err == nil && r.more() {
+		var more []byte
+		more, err = o.openFrame(&r, h, head, to)
+		frames = append(frames, more...)
+	}
+	return frames, err
+}
+
+// openFrame opens the next frame, which has to be sealed.
+func (o *opener) openFrame(r *entryReader, h header, head []byte, to string) ([]byte, error) {
+	k, id, body, err := r.frame()
 	if err != nil {
 		return nil, err
 	}
-	if r.more() {
-		return nil, errNotSealed // what follows is not
+	if k != kindSealed {
+		return nil, errNotSealed
 	}
 	secret, ok := o.secrets[id]
 	if !ok {

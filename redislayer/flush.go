@@ -2,13 +2,10 @@ package redislayer
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/channellayer/channellayer/layer"
 )
 
 // op is one operation that waits to be written.
@@ -60,16 +57,15 @@ func (o *op) finish(err error) {
 
 // call is one command of a round trip and what its reply means.
 type call struct {
-	cmd   *redis.Cmd
-	ops   []*op
-	apply func(c *call, reply any)
-}
+	request []byte
+	ops     []*op
+	groups  [][]*op // of a call for groups: ops, by the group
+	apply   func(c *call, reply any)
 
-// Bounds of one entry. A larger message travels alone.
-const (
-	maxEntryMessages = 256
-	maxEntryBytes    = 64 << 10
-)
+	answered bool
+	reply    any
+	refused  error // the server's
+}
 
 // flush writes groups' registrations and then the operations, in one round
 // trip each. The error is that of the connection; every operation is finished
@@ -89,22 +85,86 @@ func (s *session) flush(ctx context.Context, c *conn, ops []*op, groups []string
 			return err
 		}
 		s.refused(refused)
+		ops = finishWritten(ops, refused)
 	}
-	ops = finishWritten(ops, refused)
-	calls := s.plan(ctx, ops)
-	err := s.runCalls(ctx, c, calls)
+	calls := s.plan(ops)
+	return s.complete(ctx, c, calls, s.exchange(c, calls))
+}
+
+// finishWritten finishes the operations that asked for no more than groups'
+// entries.
+func finishWritten(ops []*op, refused map[string]error) []*op {
+	return slices.DeleteFunc(ops, func(o *op) bool {
+		if o.what != opGroupEntry {
+			return false
+		}
+		var err error
+		if refusal := refused[o.where]; refusal != nil {
+			err = unavailable(refusal)
+		}
+		o.finish(err)
+		return true
+	})
+}
+
+// exchange sends the calls' requests and reads the replies. The error is that
+// of the connection.
+func (s *session) exchange(c *conn, calls []*call) error {
+	if err := s.send(c, calls); err != nil {
+		return err
+	}
+	return receive(c, calls)
+}
+
+func (s *session) send(c *conn, calls []*call) error {
+	switch len(calls) {
+	case 0:
+		return nil
+	case 1:
+		return c.pipe.write(calls[0].request, s.l.options.Timeout)
+	}
+	size := 0
+	for _, call := range calls {
+		size += len(call.request)
+	}
+	requests := make([]byte, 0, size)
+	for _, call := range calls {
+		requests = append(requests, call.request...)
+	}
+	return c.pipe.write(requests, s.l.options.Timeout)
+}
+
+// receive reads the replies that are still to come.
+func receive(c *conn, calls []*call) (broken error) {
+	for _, call := range calls {
+		if call.answered {
+			continue
+		}
+		if call.reply, broken, call.refused = c.pipe.reply(); broken != nil {
+			return broken
+		}
+		call.answered = true
+	}
+	return nil
+}
+
+// complete settles every call after its exchange, which ended with the error
+// broken, and finishes every operation. If more has to be exchanged for that,
+// it does that.
+func (s *session) complete(ctx context.Context, c *conn, calls []*call, broken error) error {
+	err := s.settle(ctx, c, calls, broken)
 	if err == nil {
-		// Normal channels in groups were learned of by the group's calls.
+		// Normal channels in groups were learned of by the groups' calls.
 		var more []*call
 		for _, call := range calls {
-			if call.ops[0].what == opGroup {
-				more = append(more, s.toNormalMembers(ctx, call)...)
+			if call.groups != nil {
+				more = append(more, s.toNormalMembers(call)...)
 			}
 		}
 		err = s.runCalls(ctx, c, more)
 	}
 	for _, call := range calls {
-		if call.ops[0].what == opGroup {
+		if call.groups != nil {
 			for _, o := range call.ops {
 				o.finish(o.err)
 			}
@@ -113,189 +173,17 @@ func (s *session) flush(ctx context.Context, c *conn, ops []*op, groups []string
 	return err
 }
 
-// finishWritten finishes the operations that asked for no more than groups'
-// entries.
-func finishWritten(ops []*op, refused map[string]error) []*op {
-	return slices.DeleteFunc(ops, func(o *op) bool {
-		if o.what == opGroupEntry {
-			var err error
-			if refusal := refused[o.where]; refusal != nil {
-				err = unavailable(refusal)
-			}
-			o.finish(err)
+// isComplete reports whether complete would exchange no more.
+func isComplete(calls []*call) bool {
+	for _, call := range calls {
+		if call.refused != nil && redis.HasErrorPrefix(call.refused, "NOSCRIPT") {
+			return false
 		}
-		return o.what == opGroupEntry
-	})
-}
-
-// plan makes the calls: everything for one destination in as few as possible.
-func (s *session) plan(ctx context.Context, ops []*op) []*call {
-	if len(ops) == 0 {
-		return nil
-	}
-	if len(ops) == 1 { // the common case of a lone sender
-		return []*call{s.callFor(ctx, ops)}
-	}
-	type place struct {
-		what  opKind
-		where string
-	}
-	at := map[place]int{} // mostly there are few
-	var buckets [][]*op
-	for _, o := range ops {
-		p := place{o.what, o.where}
-		switch o.what {
-		case opBack, opWait, opLeave, opReset, opPrune:
-			p.what = opPush // all that is about one normal channel goes together
-		case opLeaveGroup:
-			p.what = opJoin
-		}
-		i, ok := at[p]
-		if !ok {
-			i = len(buckets)
-			at[p] = i
-			buckets = append(buckets, nil)
-		}
-		buckets[i] = append(buckets[i], o)
-	}
-	calls := make([]*call, 0, len(buckets))
-	for _, bucket := range buckets {
-		for len(bucket) > 0 {
-			n := fill(bucket, s.l.options.InboxCapacity)
-			calls = append(calls, s.callFor(ctx, bucket[:n]))
-			bucket = bucket[n:]
+		if values, _ := call.reply.([]any); call.groups != nil && len(values) > 0 {
+			return false
 		}
 	}
-	return calls
-}
-
-// fill returns how many of the operations fit in one entry. An inbox takes or
-// refuses an entry as a whole, so a small inbox gets small ones.
-func fill(ops []*op, capacity int) int {
-	bytes, most := 0, min(maxEntryMessages, max(1, capacity/4))
-	for i, o := range ops {
-		bytes += len(o.name) + len(o.where) + len(o.body)
-		if i == most || i > 0 && bytes > maxEntryBytes {
-			return i
-		}
-	}
-	return len(ops)
-}
-
-// callFor makes one call of operations of one kind for one destination.
-func (s *session) callFor(ctx context.Context, ops []*op) *call {
-	l, where := s.l, ops[0].where
-	switch ops[0].what {
-	case opSend:
-		entry := s.entry(ops, kindChannel)
-		return &call{ops: ops, apply: applyDelivered, cmd: deliverScript.call(ctx, []string{l.keys.inbox(where), l.keys.lease(where)},
-			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes)}
-	case opControl:
-		entry := s.header()
-		for _, o := range ops {
-			k := kindRequest
-			if o.name == "" {
-				k = kindReply
-			}
-			entry = appendFrame(entry, k, o.name, o.body)
-		}
-		return &call{ops: ops, apply: applyDelivered, cmd: controlScript.call(ctx, []string{l.keys.inbox(where), l.keys.lease(where)},
-			s.sealer.seal(entry, where))}
-	case opGroup:
-		entry := s.entry(ops, kindGroup)
-		return &call{ops: ops, apply: s.applyGroup, cmd: groupScript.call(ctx, []string{l.keys.group(where)},
-			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes, l.process, l.keys.inboxes(), l.keys.leases())}
-	case opJoin, opLeaveGroup:
-		return s.joinCall(ctx, ops)
-	case opTrim:
-		read := l.reader.progress()
-		return &call{ops: ops, apply: applyDone, cmd: trimScript.call(ctx, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
-			s.incarnation.Load(), read.next().String(), read.messages, read.bytes)}
-	case opPing:
-		return &call{ops: ops, apply: applyDone, cmd: redis.NewCmd(ctx, "PING")}
-	}
-	return s.queueCall(ctx, ops)
-}
-
-func (s *session) header() []byte {
-	s.sequence++
-	return header{s.l.process, s.epoch, s.sequence}.append(make([]byte, 0, 256))
-}
-
-func (s *session) entry(ops []*op, k kind) []byte {
-	entry := s.header()
-	size := 0
-	for _, o := range ops {
-		size += len(o.name) + len(o.where) + len(o.body) + maxFrameHeader
-	}
-	entry = slices.Grow(entry, size)
-	for _, o := range ops {
-		name := o.name
-		if name == "" {
-			name = o.where
-		}
-		entry = appendFrame(entry, k, name, o.body)
-	}
-	return s.sealer.seal(entry, "")
-}
-
-// queueCall makes the call for operations on one normal channel.
-func (s *session) queueCall(ctx context.Context, ops []*op) *call {
-	l, channel := s.l, ops[0].where
-	if slices.ContainsFunc(ops, func(o *op) bool { return o.what == opPush || o.what == opBack }) {
-		l.queues.filled(channel)
-	}
-	args := make([]any, 0, 5+3*len(ops))
-	args = append(args, l.options.Limits.CapacityFor(channel), l.options.Limits.Expiry.Milliseconds(),
-		l.keys.inboxes(), l.waitingTTL().Milliseconds(), l.keys.leases())
-	for _, o := range ops {
-		switch o.what {
-		case opPush:
-			args = append(args, "push", s.sealer.seal(appendFrame(s.header(), kindQueue, channel, o.body), ""), "")
-		case opBack:
-			args = append(args, "back", o.body, o.score)
-		case opWait:
-			args = append(args, "wait", l.process, o.count)
-		case opLeave:
-			args = append(args, "leave", l.process, o.count)
-		case opReset:
-			mark := appendFrame(s.header(), kindMark, channel, binary.AppendUvarint(nil, uint64(o.count)))
-			args = append(args, "reset", l.process, s.sealer.seal(mark, l.process))
-		case opPrune:
-			args = append(args, "prune", "", "")
-		}
-	}
-	return &call{ops: ops, apply: s.applyQueue, cmd: queueScript.call(ctx, []string{l.keys.queue(channel), l.keys.waiting(channel)}, args...)}
-}
-
-// toNormalMembers makes the calls that bring a group's messages to the normal
-// channels in it.
-func (s *session) toNormalMembers(ctx context.Context, c *call) []*call {
-	if c.ops[0].err != nil {
-		return nil
-	}
-	reply, _ := c.cmd.Val().([]any)
-	if len(reply) < 2 {
-		return nil
-	}
-	var calls []*call
-	for _, channel := range reply[1:] {
-		channel, _ := channel.(string)
-		var pushes []*op
-		for _, o := range c.ops {
-			pushes = append(pushes, &op{what: opPush, where: channel, body: o.body, then: func(err error, _ int64) {
-				switch {
-				case err == nil:
-				case err == layer.ErrChannelFull:
-					s.l.drop(layer.DropFull, channel, 1)
-				default:
-					o.err, o.maybe = err, true
-				}
-			}})
-		}
-		calls = append(calls, s.queueCall(ctx, pushes))
-	}
-	return calls
+	return true
 }
 
 // runCalls runs the calls in one round trip, and once more those for which the
@@ -305,115 +193,52 @@ func (s *session) runCalls(ctx context.Context, c *conn, calls []*call) error {
 	if len(calls) == 0 {
 		return nil
 	}
-	broken := s.exchange(ctx, c, calls)
+	return s.settle(ctx, c, calls, s.exchange(c, calls))
+}
+
+func (s *session) settle(ctx context.Context, c *conn, calls []*call, broken error) error {
 	var forgotten []*call
 	for _, call := range calls {
-		if err := call.cmd.Err(); broken == nil && err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if broken == nil && call.refused != nil && redis.HasErrorPrefix(call.refused, "NOSCRIPT") {
 			forgotten = append(forgotten, call)
 		}
 	}
 	if len(forgotten) > 0 {
 		if broken = c.loadScripts(ctx); broken == nil {
 			for _, call := range forgotten {
-				call.cmd = redis.NewCmd(ctx, call.cmd.Args()...)
+				call.answered = false
 			}
-			broken = s.exchange(ctx, c, forgotten)
+			broken = s.exchange(c, forgotten)
 		}
 	}
-	var stale error
+	if broken != nil {
+		s.epoch++ // what the server runs late must not overtake what comes next
+	}
 	for _, call := range calls {
-		err := call.cmd.Err()
-		if err == nil || err == redis.Nil {
-			call.apply(call, call.cmd.Val())
-			continue
+		switch {
+		case !call.answered:
+			failCall(call, broken)
+		case call.refused != nil:
+			failCall(call, call.refused)
+			if broken == nil && staleServer(call.refused) {
+				broken = call.refused
+			}
+		default:
+			call.apply(call, call.reply)
 		}
-		s.failCall(call, err)
-		if staleServer(err) {
-			stale = err
-		}
-	}
-	if broken == nil {
-		broken = stale
 	}
 	return broken
 }
 
-// exchange sends the commands and reads the replies.
-func (s *session) exchange(ctx context.Context, c *conn, calls []*call) error {
-	if len(calls) == 1 {
-		c.Process(ctx, calls[0].cmd)
-	} else {
-		c.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, call := range calls {
-				p.Process(ctx, call.cmd)
-			}
-			return nil
-		})
-	}
-	for _, call := range calls {
-		if err := call.cmd.Err(); err != nil && !isReply(err) {
-			s.epoch++ // what the server runs late must not overtake what comes next
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *session) failCall(c *call, err error) {
+func failCall(c *call, err error) {
 	maybe := !certainlyNotRun(err)
 	for _, o := range c.ops {
 		o.maybe = maybe
-		if o.what == opGroup {
-			o.err = unavailable(err) // finished by flush
+		if c.groups != nil {
+			o.err = unavailable(err) // finished by complete
 			continue
 		}
 		o.finish(unavailable(err))
-	}
-}
-
-func applyDelivered(c *call, reply any) {
-	var err error
-	switch reply {
-	case int64(0):
-		err = layer.ErrChannelGone
-	case int64(-1):
-		err = layer.ErrInboxFull
-	}
-	for _, o := range c.ops {
-		o.finish(err)
-	}
-}
-
-func applyDone(c *call, _ any) {
-	for _, o := range c.ops {
-		o.finish(nil)
-	}
-}
-
-func (s *session) applyGroup(c *call, reply any) {
-	values, _ := reply.([]any)
-	if full := number(values, 0); full > 0 {
-		s.l.drop(layer.DropFull, c.ops[0].where, int(full)*len(c.ops))
-	}
-}
-
-func (s *session) applyQueue(c *call, reply any) {
-	values, _ := reply.([]any)
-	if expired := number(values, 0); expired > 0 {
-		s.l.drop(layer.DropExpired, c.ops[0].where, int(expired))
-	}
-	for i, o := range c.ops {
-		result := number(values, i+1)
-		if o.what == opPush && result == 0 {
-			o.finish(layer.ErrChannelFull)
-			continue
-		}
-		if o.then != nil {
-			o.then(nil, result)
-		}
-		if o.done != nil {
-			o.done <- struct{}{}
-		}
 	}
 }
 

@@ -195,7 +195,7 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 	if err := l.reader.finish(ctx, c); err != nil {
 		return err
 	}
-	if err := s.runCalls(ctx, c, s.plan(ctx, l.queues.takeBack())); err != nil {
+	if err := s.runCalls(ctx, c, s.plan(l.queues.takeBack())); err != nil {
 		return err
 	}
 	return c.Del(ctx, l.keys.inbox(l.process), l.keys.lease(l.process)).Err()

@@ -107,7 +107,7 @@ func (s *session) isRegistered(group string) bool {
 }
 
 // joinCall writes or removes normal channels' memberships of one group.
-func (s *session) joinCall(ctx context.Context, ops []*op) *call {
+func (s *session) joinCall(ops []*op) *call {
 	args := []any{(s.l.options.Limits.GroupExpiry).Milliseconds(), (s.l.options.Limits.GroupExpiry + s.l.options.Lease).Milliseconds()}
 	for _, o := range ops {
 		what := "join"
@@ -116,7 +116,7 @@ func (s *session) joinCall(ctx context.Context, ops []*op) *call {
 		}
 		args = append(args, what, normalMember(o.name))
 	}
-	return &call{ops: ops, apply: applyDone, cmd: memberScript.call(ctx, []string{s.l.keys.group(ops[0].where)}, args...)}
+	return &call{ops: ops, apply: applyDone, request: memberScript.request(nil, []string{s.l.keys.group(ops[0].where)}, args...)}
 }
 
 // writeNormalMembers writes the memberships of normal channels that were added
@@ -129,7 +129,7 @@ func (s *session) writeNormalMembers(ctx context.Context, c *conn) error {
 			ops = append(ops, &op{what: opJoin, where: group, name: channel})
 		}
 		if len(ops) > 0 {
-			calls = append(calls, s.joinCall(ctx, ops))
+			calls = append(calls, s.joinCall(ops))
 		}
 	}
 	return s.runCalls(ctx, c, calls)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,8 +239,7 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 // shrink makes the next reply smaller, and waits for it longer, after one that
 // did not come in time: on a slow network it may have been too large for that.
 func (r *reader) shrink(err error) {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		r.count = max(1, r.count/4)
 		r.patience = min(2*r.patience, maxPatience)
 	}

@@ -45,6 +45,16 @@ func (s script) call(ctx context.Context, keys []string, args ...any) *redis.Cmd
 	return redis.NewCmd(ctx, append(words, args...)...)
 }
 
+// request appends a request that runs the script.
+func (s script) request(b []byte, keys []string, args ...any) []byte {
+	words := make([]any, 0, 3+len(keys)+len(args))
+	words = append(words, "EVALSHA", s.hash, len(keys))
+	for _, k := range keys {
+		words = append(words, k)
+	}
+	return appendRequest(b, append(words, args...)...)
+}
+
 // loadScripts puts all scripts into the server's cache.
 func (c *conn) loadScripts(ctx context.Context) error {
 	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -13,9 +13,11 @@ import (
 )
 
 // session is all that a layer writes to Redis, and the lease that keeps its
-// inbox. One goroutine owns it and the one connection it writes on. Callers
-// queue their operations; those that come while a round trip is under way
-// leave together in the next. All that leaves together comes from callers that
+// inbox, on one connection. Whoever has the turn uses that: the session's
+// goroutine, or a caller who finds nobody else there and makes the round trip
+// itself, which saves waking a goroutine and being woken by it. Callers who
+// come while somebody has the turn queue their operations, which leave together
+// in the next round trip. All that leaves together comes from callers that
 // wait at the same time, so none of it has to keep an order.
 type session struct {
 	l      *Layer
@@ -28,20 +30,28 @@ type session struct {
 	closing bool
 	wake    chan struct{} // has room for one
 
+	conn    *conn // that is served, or nil
+	turn    turn
+	wanted  bool    // the session's goroutine waits for the turn
+	pending []*call // that a caller has left: their replies are to be read
+	broken  error   // what a caller found the connection to be
+
 	// Groups whose entry at Redis may not be what it should be, and the
 	// incarnation under which a group is known to be registered.
 	dirty      map[string]struct{}
 	registered map[string]uint64
 
-	// Only the session's goroutine uses these.
+	// Only who has the turn uses these.
 	epoch    uint64
 	sequence uint64
+	lastGood time.Time // when the server last answered
+
+	// Only the session's goroutine uses these.
 	runID    string
 	rewrite  []string  // groups to be written again, in case Redis lost them
 	again    []string  // groups that Redis refused to write
 	passed   time.Time // every group that is registered has been found, or written, since
 	passing  time.Time // when rewrite began
-	lastGood time.Time // when the server last answered
 	attempts uint64    // to make an inbox; each would be another incarnation
 
 	// What was found out by renewing the lease, and is not dealt with yet.
@@ -86,12 +96,15 @@ const (
 // queued, or when ctx ends.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
-	backoff := minBackoff
+	backoff, away := minBackoff, false
 	for ctx.Err() == nil && !s.isClosing() {
 		c, err := s.open(ctx)
 		if err != nil {
 			s.fail(err)
-			s.l.log.Warn("redis is away", "error", err)
+			if !away && ctx.Err() == nil {
+				s.l.log.Warn("redis is away", "error", err)
+			}
+			away = true
 			s.source.reload(ctx)
 			wait := time.NewTimer(backoff/2 + rand.N(backoff))
 			select {
@@ -102,7 +115,10 @@ func (s *session) run(ctx context.Context) {
 			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
-		backoff = minBackoff
+		if away {
+			s.l.log.Info("redis is there again")
+		}
+		backoff, away = minBackoff, false
 		err = s.serve(ctx, c)
 		c.close()
 		s.connected.Store(false)
@@ -158,54 +174,133 @@ func (s *session) open(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
+// turn is who uses the connection.
+type turn byte
+
+const (
+	turnFree turn = iota
+	turnSession
+	turnCaller
+)
+
 // serve runs what is queued until the connection fails.
 func (s *session) serve(ctx context.Context, c *conn) error {
+	s.mu.Lock()
+	s.conn, s.turn = c, turnSession
+	s.mu.Unlock()
+	defer s.takeBack(ctx, c)
 	interval := s.l.options.Lease / 3
 	beat := time.NewTimer(interval)
 	defer beat.Stop()
+	due := false // a heartbeat
 	for {
-		ops, groups, closing := s.take()
-		if len(ops) == 0 && len(groups) == 0 {
-			if closing {
-				return s.leave(ctx, c)
-			}
+		w := s.take(due)
+		switch {
+		case w.broken != nil:
+			return w.broken
+		case w.idle && w.closing:
+			return s.leave(ctx, c)
+		case w.idle || w.wait:
 			select {
 			case <-s.wake:
 			case <-beat.C:
-				if err := s.beat(ctx, c); err != nil {
-					return err
-				}
-				beat.Reset(interval)
+				due = true
 			case <-ctx.Done():
 				return nil
 			}
 			continue
 		}
-		if s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
-			// Before more is promised: this process may have slept.
-			if err := s.renew(ctx, c); err != nil {
-				s.finish(ops, unavailable(err))
-				s.soil(groups...)
+		if len(w.pending) > 0 {
+			c.pipe.extend(s.l.options.Timeout)
+			if err := s.complete(ctx, c, w.pending, receive(c, w.pending)); err != nil {
+				s.giveUp(w, err)
 				return err
 			}
+		}
+		// Before more is promised the lease is renewed: this process may have slept.
+		if due || s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
+			err := s.renew(ctx, c)
+			if err == nil && due {
+				err = s.beat(ctx, c)
+			}
+			if err != nil {
+				s.giveUp(w, err)
+				return err
+			}
+			due = false
 			beat.Reset(interval)
 		}
-		if err := s.flush(ctx, c, ops, groups); err != nil {
+		if err := s.flush(ctx, c, w.ops, w.groups); err != nil {
 			return err
 		}
 		s.lastGood = time.Now()
-		if len(ops) > 1 {
+		if len(w.ops) > 1 {
 			// Those whose calls have just returned may call again at once.
-			s.await(len(ops))
+			s.await(len(w.ops))
 		}
 		select {
 		case <-beat.C:
-			if err := s.beat(ctx, c); err != nil {
-				return err
-			}
-			beat.Reset(interval)
+			due = true
 		default:
 		}
+	}
+}
+
+// giveUp finishes work that was not begun.
+func (s *session) giveUp(w work, err error) {
+	s.finish(w.ops, unavailable(err))
+	s.soil(w.groups...)
+}
+
+// takeBack ends the serving of a connection: a caller that uses it fails.
+func (s *session) takeBack(ctx context.Context, c *conn) {
+	for {
+		s.mu.Lock()
+		s.conn = nil
+		if s.turn != turnCaller {
+			break
+		}
+		s.wanted = true
+		s.mu.Unlock()
+		c.pipe.interrupt()
+		<-s.wake
+	}
+	s.turn = turnSession
+	pending := s.pending
+	s.pending, s.broken = nil, nil
+	s.mu.Unlock()
+	if len(pending) > 0 {
+		s.complete(ctx, c, pending, errTimeout)
+	}
+}
+
+// claim gives a caller the turn, and the connection, if there is nothing to do
+// before its operation.
+func (s *session) claim() *conn {
+	if s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn != turnFree || s.conn == nil || s.closing || s.down != nil || s.broken != nil ||
+		len(s.queued) > 0 || len(s.dirty) > 0 || len(s.pending) > 0 {
+		return nil
+	}
+	s.turn = turnCaller
+	return s.conn
+}
+
+// release ends a caller's turn. It leaves pending to the session's goroutine,
+// and tells it that the connection is broken.
+func (s *session) release(pending []*call, broken error) {
+	s.mu.Lock()
+	s.turn = turnFree
+	s.pending, s.broken = pending, broken
+	nudge := s.wanted || s.closing || broken != nil || len(pending) > 0 || len(s.queued) > 0 || len(s.dirty) > 0
+	s.wanted = false
+	s.mu.Unlock()
+	if nudge {
+		s.nudge()
 	}
 }
 
@@ -234,29 +329,54 @@ func (s *session) soil(groups ...string) {
 	s.mu.Unlock()
 }
 
-// take takes what is queued, within the bounds of a round trip.
-func (s *session) take() (ops []*op, groups []string, closing bool) {
+// work is what the session's goroutine has to do next.
+type work struct {
+	idle    bool // nothing
+	wait    bool // a caller has the turn, and will nudge
+	closing bool
+	broken  error
+	pending []*call
+	ops     []*op
+	groups  []string
+}
+
+// take takes the turn and what is queued, within the bounds of a round trip, if
+// that is anything, or due.
+func (s *session) take(due bool) (w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.turn == turnCaller {
+		s.wanted = true
+		return work{wait: true}
+	}
+	s.turn = turnSession
+	w = work{closing: s.closing, broken: s.broken, pending: s.pending}
+	s.pending = nil
 	n, bytes := 0, 0
 	for n < len(s.queued) && n < maxFlushOps && (n == 0 || bytes+len(s.queued[n].body) <= maxFlushBytes) {
 		bytes += len(s.queued[n].body)
 		s.queued[n].taken = true
 		n++
 	}
-	ops = s.queued[:n:n]
+	w.ops = s.queued[:n:n]
 	s.queued = s.queued[n:]
 	if len(s.queued) == 0 {
 		s.queued = nil
 	}
 	for g := range s.dirty {
-		if len(groups) == groupBatch {
+		if len(w.groups) == groupBatch {
 			break
 		}
-		groups = append(groups, g)
+		w.groups = append(w.groups, g)
 		delete(s.dirty, g)
 	}
-	return ops, groups, s.closing
+	if !due && len(w.pending)+len(w.ops)+len(w.groups) == 0 && w.broken == nil {
+		w.idle = true
+		if !w.closing {
+			s.turn = turnFree
+		}
+	}
+	return w
 }
 
 // fail ends all that is queued: it was certainly not sent.

@@ -4,10 +4,10 @@
 -- ARGV  1 entry  2 messages in it  3 most messages  4 most bytes
 -- Returns 1 when added, 0 when there is no such inbox, -1 when it has no room.
 -- Cost  three commands, whatever the number of messages.
-local lease = redis.call('HMGET', KEYS[2], 'i', 'n', 'b', 'rn', 'rb')
+local lease = redis.call('HMGET', KEYS[2], 'n', 'b', 'rn', 'rb')
 if not lease[1] then return 0 end
-local n, b = lease[2] + ARGV[2], lease[3] + #ARGV[1]
-if n - lease[4] > tonumber(ARGV[3]) or (b - lease[5] > tonumber(ARGV[4]) and lease[3] ~= lease[5]) then return -1 end
+local n, b = lease[1] + ARGV[2], lease[2] + #ARGV[1]
+if n - lease[3] > tonumber(ARGV[3]) or (b - lease[4] > tonumber(ARGV[4]) and lease[2] ~= lease[4]) then return -1 end
 if not redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'e', ARGV[1], 'n', ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[2], 'n', string.format('%.0f', n), 'b', string.format('%.0f', b))
+redis.call('HSET', KEYS[2], 'n', n, 'b', b)
 return 1
