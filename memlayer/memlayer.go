@@ -35,8 +35,12 @@ type Layer struct {
 	client   string        // what only this layer's channel names have before the '!'
 	channels atomic.Uint64 // made so far
 
-	sent, groupSent counter
-	full, lost      counter // dropped by group sends: for want of room, and for Close
+	groupSent  counter
+	full, lost counter // dropped by group sends: for want of room, and for Close
+
+	base  time.Time     // swept counts from here
+	swept atomic.Int64  // when groups were last swept, in nanoseconds
+	sweep chan struct{} // has room for one: they are to be swept
 
 	closed      atomic.Bool
 	stop        chan struct{}
@@ -61,7 +65,14 @@ func New(options Options) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layer{limits: limits, observer: options.Observer, client: "." + rand.Text() + "!", stop: make(chan struct{})}
+	l := &Layer{
+		limits:   limits,
+		observer: options.Observer,
+		client:   "." + rand.Text() + "!",
+		base:     time.Now(),
+		sweep:    make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+	}
 	if l.groups, err = groups.New(groups.Options{Expiry: limits.GroupExpiry}); err != nil {
 		return nil, err
 	}
@@ -99,14 +110,11 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 	if err := ctx.Err(); err != nil {
 		return layer.NotSent(err)
 	}
-	if err := l.limits.CheckMessage(msg); err != nil {
-		return err
+	// The common case, without copying the limits. An invalid message has size 0.
+	if size := msg.Size(); size == 0 || size > l.limits.MaxMessageSize {
+		return l.limits.CheckMessage(msg)
 	}
-	err := l.mailboxes.Put(channel, msg)
-	if err == nil {
-		l.sent.add(channel, 1)
-	}
-	return err
+	return l.mailboxes.Put(channel, msg)
 }
 
 // Receive implements [layer.Layer].
@@ -133,6 +141,7 @@ func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := l.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
+	l.sweepIfDue()
 	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
 	// Looked at after adding: a channel that goes away at the same time is
 	// either seen to be gone here, or leaves its groups after this one.
@@ -242,7 +251,7 @@ func (l *Layer) Ping(ctx context.Context) error {
 func (l *Layer) Stats() layer.Stats {
 	boxes := l.mailboxes.Stats()
 	stats := layer.Stats{
-		Sent:      l.sent.sum(),
+		Sent:      boxes.Accepted - boxes.Fanned,
 		GroupSent: l.groupSent.sum(),
 		Received:  boxes.Received,
 		Abandoned: boxes.Abandoned,
@@ -274,15 +283,28 @@ func (l *Layer) abandoned(channel string) {
 	}
 }
 
-// groupSweep bounds how long the memory of an expired membership is kept.
-const groupSweep = time.Minute
+// sweepInterval is how often at most the memory of expired memberships is given
+// back.
+const sweepInterval = time.Minute
+
+// sweepIfDue has the memory of expired memberships given back before more is
+// taken. It is done when memberships are added, instead of by a ticker, because
+// then only they can grow in number, and because a timer that runs costs every
+// goroutine of the program that goes to sleep a look at the clock.
+func (l *Layer) sweepIfDue() {
+	now, last := int64(time.Since(l.base)), l.swept.Load()
+	if now-last >= int64(sweepInterval) && l.swept.CompareAndSwap(last, now) {
+		select {
+		case l.sweep <- struct{}{}:
+		default: // the last sweep has not even begun
+		}
+	}
+}
 
 func (l *Layer) sweepGroups() {
-	ticker := time.NewTicker(max(min(groupSweep, l.limits.GroupExpiry), time.Second))
-	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-l.sweep:
 			l.groups.Sweep()
 		case <-l.stop:
 			return

@@ -83,48 +83,13 @@ func (f *Fan) putByName(channel string) error {
 
 // put puts the message on a queue. It unlocks the shard.
 func (f *Fan) put(sh *shard, q *queue) error {
-	s := f.set
-	if f.age >= s.expiry {
-		return s.putExpired(sh, q)
-	}
-	if q.first != nil {
-		s.handOver(sh, q, f.msg)
+	if q.first != nil && f.age < f.set.expiry {
+		sh.fanned++
+		f.set.handOver(sh, q, f.msg)
 		return nil
 	}
-
-	// Only here is the clock read.
-	if f.at == 0 {
-		f.at = s.now()
+	if f.at == 0 { // who waits got it at whatever time it is
+		f.at = f.set.now()
 	}
-	var n news
-	if cutoff := f.at - int64(s.expiry); q.stale(cutoff) {
-		n = sh.expireLocked(q, cutoff)
-	}
-	if n.abandoned || q.full() {
-		sh.mu.Unlock()
-		s.tell(n)
-		if n.abandoned {
-			return layer.ErrChannelGone
-		}
-		return layer.ErrChannelFull
-	}
-	s.enqueue(sh, q, f.msg, f.at, f.at-int64(max(f.age, 0)))
-	if n.expired > 0 {
-		s.tell(n)
-	}
-	return nil
-}
-
-// putExpired counts a message that was too old when it came. It tells nothing
-// about whether anybody receives on the channel. It unlocks the shard.
-func (s *Set) putExpired(sh *shard, q *queue) error {
-	sh.accepted++
-	sh.expired++
-	wake := !q.specific && sh.activateLocked(q) // a normal queue may be new
-	sh.mu.Unlock()
-	if wake {
-		s.wakeSweeper()
-	}
-	s.tellDropped(layer.DropExpired, q.name, 1)
-	return nil
+	return f.set.put(sh, q, f.msg, f.at, f.age, 1)
 }

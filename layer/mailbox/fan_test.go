@@ -42,7 +42,7 @@ func TestFan(t *testing.T) {
 		require.NoError(t, fan.Put(specific, stale), "after it was opened again")
 		s.receive(specific, 1)
 		require.NotEqual(t, stale, s.Ref(specific))
-		require.Equal(t, mailbox.Stats{Accepted: 1, Received: 1}, s.Stats())
+		require.Equal(t, mailbox.Stats{Accepted: 1, Fanned: 1, Received: 1}, s.Stats())
 		s.Close()
 		require.ErrorIs(t, fan.Put(specific, stale), layer.ErrClosed)
 		require.ErrorIs(t, fan.Put(specific, stale), layer.ErrNotSent)

@@ -182,10 +182,13 @@ func (r *run) step(st step) error {
 	case "ref":
 		r.refs[st.channel] = r.set.Ref(st.channel)
 	case "fan":
-		return r.put(st.channel, st.d, func(channel string, msg layer.Message, age time.Duration) error {
+		before := m.stats.Accepted
+		err := r.put(st.channel, st.d, func(channel string, msg layer.Message, age time.Duration) error {
 			fan := r.set.Fan(msg, age)
 			return fan.Put(channel, r.refs[channel])
 		})
+		m.stats.Fanned += m.stats.Accepted - before
+		return err
 	case "notify":
 		return r.notify(st.channel)
 	case "hand over":

@@ -161,7 +161,7 @@ func (q *queue) empty() int {
 }
 
 func (q *queue) addWaiter(w *waiter) {
-	w.queued = true
+	w.queue, w.queued = q, true
 	w.prev = q.last
 	if q.last == nil {
 		q.first = w
@@ -188,7 +188,7 @@ func (q *queue) removeWaiter(w *waiter) {
 }
 
 // endWaiters takes all waiters off the queue with err as their result. The
-// caller passes the chain to signalAll once it has unlocked.
+// caller passes the chain to endAll once it has unlocked.
 func (q *queue) endWaiters(err error) *waiter {
 	chain := q.first
 	for w := chain; w != nil; w = w.next {

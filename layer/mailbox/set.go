@@ -106,7 +106,7 @@ func (s *Set) Release(channel string) bool {
 	waiters := q.endWaiters(layer.ErrChannelGone)
 	sh.removeLocked(q)
 	sh.mu.Unlock()
-	signalAll(waiters)
+	endAll(waiters)
 	s.tellDropped(layer.DropClosed, channel, dropped)
 	return true
 }
@@ -197,7 +197,7 @@ func (s *Set) dropAll(sh *shard, closing bool) {
 	}
 	sh.mu.Unlock()
 	for _, w := range waiters {
-		signalAll(w)
+		endAll(w)
 	}
 	for _, d := range drops {
 		s.tellDropped(layer.DropClosed, d.channel, d.count)
@@ -215,7 +215,8 @@ func (sh *shard) dropLocked(q *queue) int {
 // Stats holds a Set's counters since it was made. They only grow. Accepted is
 // the sum of Received, Taken, Dropped.Total() and what is unread.
 type Stats struct {
-	Accepted  uint64 // messages that Put took
+	Accepted  uint64 // messages that were taken
+	Fanned    uint64 // of these, the ones that came by a Fan
 	Received  uint64 // messages handed to receivers
 	Taken     uint64 // messages that Take returned
 	Abandoned uint64 // channels given up unread
@@ -230,6 +231,7 @@ func (s *Set) Stats() Stats {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		sum.Accepted += sh.accepted
+		sum.Fanned += sh.fanned
 		sum.Received += sh.received
 		sum.Taken += sh.taken
 		sum.Abandoned += sh.abandoned

@@ -19,12 +19,12 @@ type shard struct {
 
 	// The counters are kept here, under the lock that is held anyway, so that
 	// counting moves no other cache line from core to core.
-	accepted, received, taken, expired, dropped, abandoned uint64
+	accepted, fanned, received, taken, expired, dropped, abandoned uint64
 
 	closed bool
 	index  uint8 // of this shard
 
-	_ [24]byte // keeps two shards off one pair of cache lines
+	_ [16]byte // keeps two shards off one pair of cache lines
 }
 
 // shard returns the shard that the channel belongs to, and its hash.
