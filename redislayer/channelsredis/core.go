@@ -2,29 +2,340 @@ package channelsredis
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/groups"
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
 // Core is a [layer.Layer] on the bus of channels_redis.core.RedisChannelLayer.
 // Make one with [NewCore] or [OpenCore]. Besides the methods of the contract it
 // has all of the optional ones.
-type Core struct{ options Options }
+type Core struct {
+	options Options
+	limits  layer.Limits
+	log     *slog.Logger
+	base    time.Time
+	fernet  *fernet // nil without encryption
+
+	client    string         // this process's part of the names of its channels
+	mailboxes *mailbox.Set   // of this process's channels
+	added     *groups.Groups // memberships that began here
+	normals   *normals
+	plans     plans
+	hosts     []*host
+	sentTo    turns
+	counters  coreCounters
+
+	mu   sync.Mutex
+	own  []string // keys of the queues of this process
+	turn int
+
+	closed  atomic.Bool
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	owned   []redis.UniversalClient // closed with the layer
+}
+
+// host is what a Core has to do with one server.
+type host struct {
+	*writer
+	own, normal *popper
+}
+
+var (
+	_ layer.Layer         = (*Core)(nil)
+	_ layer.Flusher       = (*Core)(nil)
+	_ layer.Releaser      = (*Core)(nil)
+	_ layer.Pinger        = (*Core)(nil)
+	_ layer.BatchReceiver = (*Core)(nil)
+	_ layer.Statser       = (*Core)(nil)
+)
 
 // NewCore makes a layer on the servers that Options.Hosts are configured for.
+// It returns without waiting for them. Until they are reached, calls that need
+// them fail with [layer.ErrUnavailable]; Ping tells.
+//
+// Errors: [layer.ErrInvalidOption], which names the option.
 func NewCore(options Options) (*Core, error) {
 	o, err := options.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	return &Core{o}, errors.ErrUnsupported
+	c := &Core{options: o, log: o.Logger, base: time.Now(), plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
+	if c.limits, err = o.limits(); err != nil {
+		return nil, err
+	}
+	c.fernet = newFernet(o.SymmetricEncryptionKeys)
+	var random [16]byte
+	rand.Read(random[:])
+	c.client = hex.EncodeToString(random[:])
+	if c.added, err = groups.New(groups.Options{Expiry: o.GroupExpiry}); err != nil {
+		return nil, err
+	}
+	observer := o.Observer
+	observer.Abandoned = c.abandoned
+	if c.mailboxes, err = mailbox.New(mailbox.Options{Limits: c.limits, Observer: observer}); err != nil {
+		return nil, err
+	}
+	c.normals = newNormals(c)
+
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(context.Background())
+	for i, client := range o.Hosts {
+		w := newWriter(c, i, client.(*redis.Client).Options())
+		c.hosts = append(c.hosts, &host{w, newPopper(c, w, c.ownKeys, c.takeOwn), newPopper(c, w, c.normals.want, c.normals.take)})
+	}
+	for _, h := range c.hosts {
+		c.running.Go(func() { h.writer.run(ctx) })
+		c.running.Go(func() { h.own.run(ctx) })
+		c.running.Go(func() { h.normal.run(ctx) })
+	}
+	c.running.Go(func() { c.sweep(ctx) })
+	return c, nil
 }
 
 // OpenCore makes a layer on the servers at the URLs (redis://, rediss:// or
-// unix://; see [redis.ParseURL]), in the order of Python's hosts.
+// unix://; see [redis.ParseURL]), which stand in the order of channels_redis's
+// hosts, and waits until it is connected to all, or ctx ends. The layer owns
+// its clients and closes them.
+//
+// Errors: that of a URL or an option that is wrong; of a server that is too old
+// or refuses; otherwise ctx's error and why a server could not be reached.
 func OpenCore(ctx context.Context, urls []string, options Options) (*Core, error) {
-	return nil, errors.ErrUnsupported
+	clients, err := openHosts(urls, options)
+	if err != nil {
+		return nil, err
+	}
+	options.Hosts = clients
+	c, err := NewCore(options)
+	if err != nil {
+		closeHosts(clients)
+		return nil, err
+	}
+	c.owned = clients
+	if err := c.waitConnected(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
-var _ = layer.DefaultPrefix
+// waitConnected waits until every host is connected, the set-up of one turns
+// out to be wrong, or ctx ends.
+func (c *Core) waitConnected(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, h := range c.hosts {
+		for !h.connected.Load() {
+			var setup *redisconn.SetupError
+			if cause := h.cause(); errors.As(cause, &setup) {
+				return cause
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				if cause := h.cause(); cause != nil {
+					return fmt.Errorf("%w: %w", cause, ctx.Err())
+				}
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// NewChannel implements [layer.Layer].
+func (c *Core) NewChannel(ctx context.Context, prefix string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if err := layer.ValidatePrefix(prefix); err != nil {
+		return "", err
+	}
+	if prefix == "" {
+		prefix = layer.DefaultPrefix
+	}
+	var random [16]byte
+	rand.Read(random[:])
+	queue := prefix + "." + c.client + "!"
+	channel := queue + hex.EncodeToString(random[:])
+	if err := c.mailboxes.Open(channel); err != nil {
+		return "", err
+	}
+	c.openOwn(queue)
+	return channel, nil
+}
+
+// Receive implements [layer.Layer].
+func (c *Core) Receive(ctx context.Context, channel string) (layer.Message, error) {
+	var buf [1]layer.Message
+	_, err := c.ReceiveBatch(ctx, channel, buf[:])
+	return buf[0], err
+}
+
+// ReceiveBatch implements [layer.BatchReceiver]. From a normal channel it
+// takes one message: other processes' receivers get the rest.
+func (c *Core) ReceiveBatch(ctx context.Context, channel string, buf []layer.Message) (int, error) {
+	if !layer.IsProcessSpecific(channel) {
+		return c.receiveNormal(ctx, channel, buf)
+	}
+	n, err := c.mailboxes.ReceiveBatch(ctx, channel, buf)
+	if err == layer.ErrChannelGone && !c.owns(channel) {
+		return 0, layer.ErrForeignChannel
+	}
+	return n, err
+}
+
+func (c *Core) receiveNormal(ctx context.Context, channel string, buf []layer.Message) (int, error) {
+	if err := ctx.Err(); err != nil || len(buf) == 0 {
+		return 0, err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return 0, err
+	}
+	msg, err := c.normals.receive(ctx, strings.Clone(channel))
+	if err != nil {
+		return 0, err
+	}
+	c.counters.received.Add(1)
+	buf[0] = msg
+	return 1, nil
+}
+
+// Release implements [layer.Releaser]. It ends the memberships that began
+// through this layer. What Redis knows of others is not found out: messages
+// for them still come to this process, which drops them.
+func (c *Core) Release(ctx context.Context, channel string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return err
+	}
+	if !layer.IsProcessSpecific(channel) {
+		return &layer.Error{Op: "release", Name: channel, Err: layer.ErrInvalidName}
+	}
+	if !c.owns(channel) {
+		return layer.ErrForeignChannel
+	}
+	c.mailboxes.Release(channel)
+	c.leaveAll(channel)
+	return c.closedOr(nil)
+}
+
+// Ping implements [layer.Pinger]: it makes a round trip to each host.
+func (c *Core) Ping(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := c.closedOr(nil); err != nil {
+		return err
+	}
+	for _, h := range c.hosts {
+		if err := h.do(ctx, &op{what: opTime}); err != nil {
+			return err
+		}
+		for _, p := range []*popper{h.own, h.normal} {
+			if err := p.failure(); err != nil {
+				return redisconn.Unavailable(err)
+			}
+		}
+	}
+	return nil
+}
+
+// Close implements [layer.Layer]. It ends the memberships that began through
+// this layer, and removes the queues of this process, if the servers can be
+// reached within the timeout; otherwise Redis forgets the queues after Expiry.
+func (c *Core) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	c.normals.close()
+	for _, h := range c.hosts {
+		h.own.close()
+		h.normal.close()
+	}
+	end := time.NewTimer(c.options.Timeout)
+	defer end.Stop()
+	for _, h := range c.hosts {
+		for _, p := range []*popper{h.own, h.normal} {
+			select {
+			case <-p.done:
+			case <-end.C:
+				end.Reset(0)
+			}
+		}
+	}
+	c.leave()
+	c.mailboxes.Close()
+	for _, h := range c.hosts {
+		h.writer.close(c.options.Timeout)
+	}
+	c.cancel()
+	c.running.Wait()
+	return closeHosts(c.owned)
+}
+
+// leave removes what this process has at Redis.
+func (c *Core) leave() {
+	c.mu.Lock()
+	own := c.own
+	c.mu.Unlock()
+	for group := range c.added.All() {
+		for channel := range c.added.Members(group) {
+			if c.owns(channel) {
+				c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
+			}
+		}
+	}
+	for _, h := range c.hosts {
+		if len(own) > 0 {
+			h.enqueue(&op{what: opEnd, keys: own, then: func(o *op) {
+				if o.err == nil && o.count > 0 {
+					c.drop(layer.DropClosed, "", int(o.count))
+				}
+			}})
+		}
+	}
+}
+
+// abandoned is told by the mailboxes that nobody reads a channel any more.
+func (c *Core) abandoned(channel string) {
+	c.leaveAll(channel)
+	if c.options.Observer.Abandoned != nil {
+		c.options.Observer.Abandoned(channel)
+	}
+}
+
+// now is the layer's clock, in nanoseconds; it never goes back.
+func (c *Core) now() int64 { return int64(time.Since(c.base)) }
+
+func (c *Core) owns(channel string) bool {
+	prefix := layer.ClientPrefix(channel)
+	return strings.HasSuffix(strings.TrimSuffix(prefix, "!"), c.client) && len(prefix) > len(c.client)+1
+}
+
+func (c *Core) closedOr(err error) error {
+	if c.closed.Load() {
+		return layer.ErrClosed
+	}
+	return err
+}
+
+// hostOf is the host that a name belongs to: that of a group, or of a channel's
+// name up to and including its '!'.
+func (c *Core) hostOf(name string) *host { return c.hosts[hostOf(name, len(c.hosts))] }

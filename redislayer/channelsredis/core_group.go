@@ -1,0 +1,340 @@
+package channelsredis
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// fan is a group's message on its way to the queues at one host.
+type fan struct {
+	part   *part
+	digest string   // if not "": the message goes only to those members
+	bodies [][]byte // one for each queue of the part
+}
+
+// plan is how a message gets to the members of a group: what is made of a list
+// of them.
+type plan struct {
+	digest string // of the members; "" if the plan is not kept
+	parts  []*part
+	own    []member // of this process, who get it from memory
+	size   int
+}
+
+// part is a plan's queues at one host.
+type part struct {
+	host   *host
+	queues []queue
+}
+
+// queue is one process's, for some of its channels, or a normal channel's.
+type queue struct {
+	key      string
+	capacity int
+	channels []string
+}
+
+type member struct {
+	channel string
+	ref     mailbox.Ref
+}
+
+// digestMembers is up to how many members a group's plan is kept, and sent with
+// a digest of the members that it was made of: where they are still the same,
+// the message gets there in one round trip. The server makes the digest of what
+// it has, which for more members takes longer than to send them.
+const digestMembers = 100
+
+// GroupSend implements [layer.Layer]. To a group of up to 100 members it takes
+// one round trip as long as they stay the same, otherwise two: the group is
+// read, and the message is put into the queue of each process once, with the
+// names of its channels. Members in this process get it from memory. With
+// several hosts it takes two, and one that fails leaves a part of the members
+// without the message: the error matches [layer.ErrMaybeSent] then.
+func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) error {
+	if err := c.checkSend(ctx, msg); err != nil {
+		return err
+	}
+	if err := layer.ValidateGroup(group); err != nil {
+		return err
+	}
+	p, kept := c.plans.get(group)
+	if !kept {
+		read := &op{what: opMembers, key: c.groupKey(group)}
+		if err, _ := c.hostOf(group).try(ctx, read); err != nil {
+			return layer.NotSent(err)
+		}
+		p = c.newPlan(group, read.members)
+	}
+	members, err := c.carryOut(ctx, group, msg, p, kept)
+	if err == nil && members != nil { // other than those that the plan was made of
+		_, err = c.carryOut(ctx, group, msg, c.newPlan(group, members), false)
+	}
+	if err != nil {
+		return err
+	}
+	c.counters.groupSent.Add(1)
+	return nil
+}
+
+// carryOut sends the message as planned. If the plan was kept, and the members
+// are others now, it has done nothing, and returns them.
+func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p *plan, kept bool) (members []string, err error) {
+	parts, digest := p.parts, ""
+	if kept {
+		digest = p.digest
+		if len(parts) == 0 { // the members are asked for all the same
+			parts = []*part{{host: c.hosts[0]}}
+		}
+	}
+	ops := make([]*op, len(parts))
+	for i, part := range parts {
+		o := &op{what: opFan, key: c.groupKey(group), name: group, fan: &fan{part, digest, make([][]byte, len(part.queues))}}
+		for k, q := range part.queues {
+			if o.fan.bodies[k], err = c.encode(msg, q.channels); err != nil {
+				return nil, layer.NotSent(err)
+			}
+		}
+		ops[i] = o
+	}
+	if err := sendParts(ctx, ops); err != nil {
+		return nil, err
+	}
+	if kept && ops[0].stale {
+		return ops[0].members, nil
+	}
+	if len(p.own) > 0 {
+		send := c.mailboxes.Fan(msg, 0)
+		for _, m := range p.own {
+			c.taken(m.channel, send.Put(m.channel, m.ref))
+		}
+	}
+	return nil, nil
+}
+
+// sendParts runs an operation at each host of a plan. If some failed, others
+// may have brought the message to members.
+func sendParts(ctx context.Context, ops []*op) error {
+	if len(ops) == 1 {
+		return ops[0].fan.part.host.do(ctx, ops[0])
+	}
+	errs, maybes := make([]error, len(ops)), make([]bool, len(ops))
+	var all sync.WaitGroup
+	for i, o := range ops {
+		all.Go(func() { errs[i], maybes[i] = o.fan.part.host.try(ctx, o) })
+	}
+	all.Wait()
+	err := errors.Join(errs...)
+	if slices.Contains(maybes, true) || slices.Contains(errs, nil) {
+		return layer.MaybeSent(err)
+	}
+	return layer.NotSent(err)
+}
+
+// newPlan makes the plan for a list of members, and keeps it if it is to be
+// used again.
+func (c *Core) newPlan(group string, members []string) *plan {
+	p := &plan{size: len(members)}
+	at := map[string]*queue{}
+	hosts := make([]*part, len(c.hosts))
+	var order []string
+	for _, channel := range members {
+		name := channel
+		if layer.IsProcessSpecific(channel) {
+			if c.owns(channel) {
+				p.own = append(p.own, member{channel, c.mailboxes.Ref(channel)})
+				continue
+			}
+			name = layer.ClientPrefix(channel)
+		}
+		q := at[name]
+		if q == nil {
+			q = &queue{key: c.options.Prefix + name, capacity: c.limits.CapacityFor(channel)}
+			at[name] = q
+			order = append(order, name)
+		}
+		q.channels = append(q.channels, channel)
+	}
+	for _, name := range order {
+		i := hostOf(name, len(c.hosts))
+		if hosts[i] == nil {
+			hosts[i] = &part{host: c.hosts[i]}
+			p.parts = append(p.parts, hosts[i])
+		}
+		hosts[i].queues = append(hosts[i].queues, *at[name])
+	}
+	if len(c.hosts) == 1 && len(members) <= digestMembers {
+		sum := sha1.Sum([]byte(strings.Join(members, "\n")))
+		p.digest = hex.EncodeToString(sum[:])
+		c.plans.put(group, p)
+	} else {
+		c.plans.drop(group)
+	}
+	return p
+}
+
+// plans are kept by group.
+type plans struct {
+	mu    sync.Mutex
+	m     map[string]*plan
+	names int // of members, in all of them
+}
+
+// maxPlanNames bounds how many names the plans hold.
+const maxPlanNames = 200_000
+
+func (p *plans) get(group string) (made *plan, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	made, ok = p.m[group]
+	return made, ok
+}
+
+func (p *plans) put(group string, made *plan) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropLocked(group)
+	if p.names+made.size > maxPlanNames {
+		clear(p.m)
+		p.names = 0
+	}
+	p.m[strings.Clone(group)] = made
+	p.names += made.size + 1
+}
+
+func (p *plans) drop(group string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropLocked(group)
+}
+
+func (p *plans) dropLocked(group string) {
+	if old := p.m[group]; old != nil {
+		p.names -= old.size + 1
+		delete(p.m, group)
+	}
+}
+
+// GroupAdd implements [layer.Layer]. It takes a round trip. After an error,
+// other than one about the names, the membership may have begun or not; adding
+// again is right, and so is discarding.
+func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
+	if err := c.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	group, channel = strings.Clone(group), strings.Clone(channel)
+	c.added.Add(group, channel)
+	// Looked at after adding: a channel that goes away at the same time is
+	// either seen to be gone here, or leaves its groups after this one.
+	if c.owns(channel) && !c.mailboxes.Has(channel) {
+		c.added.Discard(group, channel)
+		return c.closedOr(layer.ErrChannelGone)
+	}
+	err := c.hostOf(group).do(ctx, &op{what: opAdd, key: c.groupKey(group), name: channel})
+	if err == nil && c.owns(channel) && !c.mailboxes.Has(channel) {
+		c.discardLater(group, channel) // it went away meanwhile
+		return c.closedOr(layer.ErrChannelGone)
+	}
+	return err
+}
+
+// GroupDiscard implements [layer.Layer]. It takes a round trip.
+func (c *Core) GroupDiscard(ctx context.Context, group, channel string) error {
+	if err := c.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	c.added.Discard(group, channel)
+	return c.hostOf(group).do(ctx, &op{what: opDiscard, key: c.groupKey(group), name: strings.Clone(channel)})
+}
+
+func (c *Core) checkMembership(ctx context.Context, group, channel string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := layer.ValidateGroup(group); err != nil {
+		return err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return err
+	}
+	return c.closedOr(nil)
+}
+
+// leaveAll ends the memberships of a channel that is gone, as far as they began
+// here. Redis is told in passing.
+func (c *Core) leaveAll(channel string) {
+	for _, group := range c.added.GroupsOf(channel) {
+		c.added.Discard(group, channel)
+		c.discardLater(group, channel)
+	}
+}
+
+func (c *Core) discardLater(group, channel string) {
+	c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
+}
+
+// restore writes the memberships that began here to a server that was
+// restarted or replaced.
+func (w *writer) restore(ctx context.Context, conn *redisconn.Conn) error {
+	const batch = 1000
+	var calls []*redis.Cmd
+	flush := func() error {
+		if len(calls) == 0 {
+			return nil
+		}
+		_, err := conn.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, cmd := range calls {
+				p.Process(ctx, cmd)
+			}
+			return nil
+		})
+		calls = nil
+		return err
+	}
+	for group := range w.c.added.All() {
+		if w.c.hostOf(group).writer != w {
+			continue
+		}
+		args := []any{w.c.groupTTL()}
+		for channel := range w.c.added.Members(group) {
+			args = append(args, "add", channel)
+		}
+		for len(args) > 1 {
+			n := min(len(args), 1+2*batch)
+			calls = append(calls, groupScript.call(ctx, []string{w.c.groupKey(group)}, args[:n:n]...))
+			args = append(args[:1:1], args[n:]...)
+			if len(calls) >= batch {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+// sweep forgets memberships that have expired.
+func (c *Core) sweep(ctx context.Context) {
+	tick := time.NewTicker(max(min(time.Minute, c.options.GroupExpiry), time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.added.Sweep()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

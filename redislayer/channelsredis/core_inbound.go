@@ -1,0 +1,160 @@
+package channelsredis
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/mailbox"
+)
+
+// maxPop is how many messages are taken from a queue at once.
+const maxPop = 100
+
+// encode makes what stands in a queue: random bytes, and the message, encrypted
+// if there are keys.
+func (c *Core) encode(msg layer.Message, address any) ([]byte, error) {
+	n := c.options.RandomPrefixLength
+	b := make([]byte, n, n+msg.Size()+usualAddress)
+	var word [8]byte
+	for i := 0; i < n; i += copy(b[i:], word[:]) {
+		binary.LittleEndian.PutUint64(word[:], rand.Uint64())
+	}
+	if c.fernet == nil {
+		return c.options.SerializerFormat.Append(b, msg, address)
+	}
+	plain, err := c.options.SerializerFormat.Append(nil, msg, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.fernet.seal(b, plain), nil
+}
+
+// usualAddress is about how many bytes the name of one channel takes.
+const usualAddress = 128
+
+var errNoPrefix = errors.New("it is shorter than RandomPrefixLength")
+
+// decode reads what stands in a queue.
+func (c *Core) decode(member string) (layer.Message, []string, error) {
+	n := c.options.RandomPrefixLength
+	if len(member) < n {
+		return layer.Message{}, nil, undecodable("%w", errNoPrefix)
+	}
+	b := []byte(member[n:])
+	if c.fernet != nil {
+		var err error
+		if b, err = c.fernet.open(b, c.options.Expiry+tokenGrace); err != nil {
+			return layer.Message{}, nil, err
+		}
+	}
+	return c.options.SerializerFormat.Decode(b)
+}
+
+// tokenGrace is how much longer than Expiry a token may be on its way, as
+// channels_redis has it.
+const tokenGrace = 10 * time.Second
+
+// read reads one message of a queue. What cannot be read, is too large or has
+// expired is dropped and counted. For a process's queue, where channel is "",
+// expiry is left to the mailboxes.
+func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, address []string, ok bool) {
+	msg, address, err := c.decode(e.member)
+	switch {
+	case errors.Is(err, layer.ErrMessageTooLarge), err == nil && msg.Size() > c.limits.MaxMessageSize:
+		c.drop(layer.DropOversized, channel, max(1, len(address)))
+	case err != nil:
+		c.undecodable(channel, err)
+	case channel != "" && c.age(w, e.score) >= c.options.Expiry:
+		c.drop(layer.DropExpired, channel, 1)
+	default:
+		return msg, address, true
+	}
+	return msg, nil, false
+}
+
+// age is how long ago a message was sent, by the server's clock. Scores of
+// Python's messages are of the sender's clock.
+func (c *Core) age(w *writer, score string) time.Duration {
+	seconds, err := strconv.ParseFloat(score, 64)
+	if err != nil {
+		return 0
+	}
+	now := float64(c.now()+w.clock.Load()) / float64(time.Second)
+	return time.Duration(max(0, min(now-seconds, maxAgeSeconds)) * float64(time.Second))
+}
+
+const maxAgeSeconds = 1 << 32 // below what a Duration holds
+
+// takeOwn puts what was taken from a queue of this process into the mailboxes
+// it is for.
+func (c *Core) takeOwn(w *writer, _ string, got []entry) (back []entry) {
+	for _, e := range got {
+		msg, address, ok := c.read(w, "", e)
+		if !ok {
+			continue
+		}
+		if len(address) == 0 {
+			c.undecodable("", errNoAddress)
+			continue
+		}
+		fan := c.mailboxes.Fan(msg, c.age(w, e.score))
+		for _, channel := range address {
+			if !c.owns(channel) {
+				c.undecodable("", errOtherAddress)
+				continue
+			}
+			c.taken(channel, fan.Put(channel, mailbox.Ref{}))
+		}
+	}
+	return nil
+}
+
+var (
+	errNoAddress    = errors.New("channelsredis: the message does not say for which channel it is")
+	errOtherAddress = errors.New("channelsredis: the message is for a channel of another process")
+)
+
+// taken counts a message that a mailbox did not take.
+func (c *Core) taken(channel string, err error) {
+	switch err {
+	case nil:
+	case layer.ErrChannelFull:
+		c.drop(layer.DropFull, channel, 1)
+	default: // released, or the layer was closed
+		c.drop(layer.DropClosed, channel, 1)
+	}
+}
+
+// ownKeys are the queues of this process: one for each prefix that NewChannel
+// was given.
+func (c *Core) ownKeys() (keys []string, count int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.own); n > 0 {
+		c.turn = (c.turn + 1) % n
+		keys = slices.Concat(c.own[c.turn:], c.own[:c.turn]) // so that none starves another
+	}
+	return keys, maxPop
+}
+
+// openOwn sees to it that the queue of a channel is read.
+func (c *Core) openOwn(prefix string) {
+	key := c.options.Prefix + prefix
+	c.mu.Lock()
+	known := slices.Contains(c.own, key)
+	if !known {
+		c.own = append(c.own, strings.Clone(key))
+	}
+	c.mu.Unlock()
+	if !known {
+		for _, h := range c.hosts {
+			h.own.poke()
+		}
+	}
+}

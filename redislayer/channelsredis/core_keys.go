@@ -1,0 +1,25 @@
+package channelsredis
+
+import (
+	"strconv"
+	"time"
+)
+
+func (c *Core) groupKey(group string) string { return c.options.Prefix + ":group:" + group }
+
+// Times as the scripts take them.
+
+func (c *Core) expiryMicros() int64      { return c.options.Expiry.Microseconds() }
+func (c *Core) groupExpiryMicros() int64 { return c.options.GroupExpiry.Microseconds() }
+
+// queueGrace is how much longer than Expiry Redis keeps a queue after the last
+// message, so that whoever sent it can count it when it expires. A Python
+// reader, which does not look at a message's age, may get it so much later.
+const queueGrace = time.Second
+
+// In milliseconds.
+
+func (c *Core) queueTTL() int64 { return (c.options.Expiry + queueGrace).Milliseconds() }
+func (c *Core) groupTTL() int64 { return max(1, c.options.GroupExpiry.Milliseconds()) }
+
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,298 @@
+package channelsredis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// popper takes messages out of queues at one host. One goroutine and one
+// connection, which waits at the server for any of the queues to have
+// something. It has two uses: one reads the queues of this process, the other
+// those of normal channels that somebody here receives from.
+type popper struct {
+	c    *Core
+	w    *writer // of the same host; ends the waiting
+	log  *slog.Logger
+	wake chan struct{} // has room for one
+
+	// want returns the queues to take from, and how many messages at most.
+	want func() (keys []string, count int)
+	// take is given what was taken from one queue, oldest first, and returns
+	// what is to be given back.
+	take func(w *writer, key string, got []entry) (back []entry)
+
+	mu      sync.Mutex
+	listed  []string // the queues that the command under way takes from
+	stale   bool     // they are others now
+	waiting int64    // the connection that waits, or 0
+	down    error    // why the last attempt to connect failed
+
+	closing atomic.Bool
+	done    chan struct{}
+
+	// Only the popper's goroutine uses these.
+	last int64 // the id of the last connection
+	old  bool  // the server is older than 7.0, which has BZMPOP
+}
+
+// entry is one message of a queue.
+type entry struct {
+	member, score string
+}
+
+// A pop waits at the server for so long: a connection that says nothing for
+// longer than that, and the grace, is deaf, and another is made.
+const (
+	popBlock = time.Second
+	popGrace = time.Second
+)
+
+func newPopper(c *Core, w *writer, want func() ([]string, int), take func(*writer, string, []entry) []entry) *popper {
+	return &popper{c: c, w: w, log: w.log, want: want, take: take, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// poke makes the popper look again at which queues it is to take from.
+func (p *popper) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	p.mu.Lock()
+	p.stale = true
+	id := p.waiting
+	p.mu.Unlock()
+	if id != 0 {
+		p.unblock(id)
+	}
+}
+
+// unblock ends the waiting at the server. If the command that was about to wait
+// had not come there, it is tried again.
+func (p *popper) unblock(id int64) {
+	p.w.enqueue(&op{what: opUnblock, id: id, then: func(o *op) {
+		p.mu.Lock()
+		again := o.err == nil && o.count == 0 && p.stale && p.waiting == id
+		p.mu.Unlock()
+		if again {
+			p.unblock(id)
+		}
+	}})
+}
+
+// lists reports whether the command under way takes from the queue, or the
+// next will.
+func (p *popper) lists(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.stale && slices.Contains(p.listed, key)
+}
+
+// run is the popper's goroutine.
+func (p *popper) run(ctx context.Context) {
+	defer close(p.done)
+	backoff := minBackoff
+	for ctx.Err() == nil && !p.closing.Load() {
+		if keys, _ := p.want(); len(keys) == 0 { // without a connection
+			select {
+			case <-p.wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
+		if err == nil {
+			kill(ctx, conn, p.last, p.log)
+			p.last = conn.ID
+			p.w.enqueue(&op{what: opTime}) // after which losses are told
+			err = p.serve(ctx, conn, &backoff)
+			conn.Close()
+		}
+		p.setDown(err)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		p.log.Warn("reader lost redis", "error", err)
+		pause(ctx, p.wake, &backoff)
+	}
+}
+
+func (p *popper) setDown(err error) {
+	p.mu.Lock()
+	p.down, p.waiting = err, 0
+	p.mu.Unlock()
+}
+
+// failure is why nothing can be taken now, or nil.
+func (p *popper) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
+}
+
+// serve takes messages until the connection fails, the popper is to end, or
+// there is nothing that it should take.
+func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.Duration) error {
+	for ctx.Err() == nil && !p.closing.Load() {
+		p.mu.Lock()
+		p.stale, p.down = false, nil
+		p.mu.Unlock()
+		keys, count := p.want()
+		p.mu.Lock()
+		p.listed, p.waiting = keys, conn.ID
+		stale := p.stale
+		if stale || len(keys) == 0 {
+			p.listed, p.waiting = nil, 0
+		}
+		p.mu.Unlock()
+		if stale {
+			continue
+		}
+		if len(keys) == 0 {
+			if err := p.idle(ctx, conn); err != nil {
+				return err
+			}
+			continue
+		}
+		began := time.Now()
+		key, got, err := p.pop(conn, keys, count)
+		p.mu.Lock()
+		p.listed, p.waiting = nil, 0
+		p.mu.Unlock()
+		if len(got) > 0 {
+			*backoff = minBackoff
+			p.giveBack(conn, key, p.take(p.w, key, got))
+		}
+		if err == nil || err == redis.Nil {
+			continue
+		}
+		if redis.HasErrorPrefix(err, "ERR unknown command") && !p.old {
+			p.old = true
+			continue
+		}
+		if !redisconn.IsReply(err) && ctx.Err() == nil {
+			p.w.lose(began, "the connection that read from redis was lost")
+		}
+		return redisconn.Explain(err)
+	}
+	return nil
+}
+
+// idleCheck is how often a connection that has nothing to wait for is tried.
+const idleCheck = 30 * time.Second
+
+// idle waits until there may be something to take.
+func (p *popper) idle(ctx context.Context, conn *redisconn.Conn) error {
+	check := time.NewTimer(idleCheck)
+	defer check.Stop()
+	select {
+	case <-p.wake:
+		return nil
+	case <-ctx.Done():
+		return nil
+	case <-check.C:
+		return conn.Ping(ctx).Err()
+	}
+}
+
+var errReply = errors.New("channelsredis: redis gave a reply that is none")
+
+// pop takes up to count messages from the first of the queues that has any, and
+// waits for one. Beside messages, there may be an error.
+func (p *popper) pop(conn *redisconn.Conn, keys []string, count int) (key string, got []entry, err error) {
+	if p.old {
+		return p.popOld(conn, keys, count)
+	}
+	args := make([]any, 0, 6+len(keys))
+	args = append(args, "BZMPOP", popBlock.Seconds(), len(keys))
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	reply, err := conn.Do(context.Background(), append(args, "MIN", "COUNT", count)...).Slice()
+	if err != nil {
+		return "", nil, err
+	}
+	if len(reply) != 2 {
+		return "", nil, errReply
+	}
+	key, _ = reply[0].(string)
+	for _, pair := range list(reply, 1) {
+		pair, _ := pair.([]any)
+		if got, err = appendEntry(got, pair); err != nil {
+			return key, got, err
+		}
+	}
+	return key, got, nil
+}
+
+// popOld does what pop does on Redis 6.2.
+func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key string, got []entry, err error) {
+	args := []any{"BZPOPMIN"}
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	reply, err := conn.Do(context.Background(), append(args, popBlock.Seconds())...).Slice()
+	if err != nil {
+		return "", nil, err
+	}
+	if len(reply) != 3 {
+		return "", nil, errReply
+	}
+	key, _ = reply[0].(string)
+	if got, err = appendEntry(nil, reply[1:]); err != nil || count == 1 {
+		return key, got, err
+	}
+	more, err := conn.Do(context.Background(), "ZPOPMIN", key, count-1).Slice()
+	for ; err == nil && len(more) >= 2; more = more[2:] {
+		got, err = appendEntry(got, more[:2])
+	}
+	return key, got, err
+}
+
+func appendEntry(got []entry, pair []any) ([]entry, error) {
+	if len(pair) == 2 {
+		member, ok1 := pair[0].(string)
+		score, ok2 := pair[1].(string)
+		if ok1 && ok2 {
+			return append(got, entry{member, score}), nil
+		}
+	}
+	return got, errReply
+}
+
+// giveBack puts messages back to where they were taken from. It does so before
+// more is taken, so that order is kept.
+func (p *popper) giveBack(conn *redisconn.Conn, key string, back []entry) {
+	if len(back) == 0 {
+		return
+	}
+	args := []any{p.c.queueTTL()}
+	for _, e := range back {
+		args = append(args, e.score, e.member)
+	}
+	ctx := context.Background()
+	cmd := backScript.call(ctx, []string{key}, args...)
+	err := conn.Process(ctx, cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err = loadScripts(ctx, conn); err == nil {
+			err = conn.Process(ctx, redis.NewCmd(ctx, cmd.Args()...))
+		}
+	}
+	if err != nil {
+		p.c.lateBack(key, len(back), err)
+	}
+}
+
+// close ends the popper's goroutine. What it has taken by then is delivered.
+func (p *popper) close() {
+	p.closing.Store(true)
+	p.poke()
+}

@@ -1,0 +1,338 @@
+package channelsredis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// writer is all that a Core writes to one host. One goroutine owns it and the
+// one connection it writes on. Callers queue their operations; those that come
+// while a round trip is under way leave together in the next. All that leaves
+// together comes from callers that wait at the same time, so none of it has to
+// keep an order.
+type writer struct {
+	c        *Core
+	host     int
+	settings *redis.Options
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	queued   []*op // newest last
+	down     error // why the last attempt to connect failed; calls fail at once
+	closing  bool
+	lostFrom time.Time // since when messages may have been lost, or zero
+	lostWhy  string
+	wake     chan struct{} // has room for one
+
+	// Only the writer's goroutine uses these.
+	filled   map[string]int64 // when a message was last put into a queue
+	score    int64            // the highest given to a message of this process, in microseconds
+	last     int64            // the id of the last connection
+	runID    string           // of the server
+	lastGood time.Time        // when the server last answered
+
+	clock     atomic.Int64 // the server's clock minus the layer's, in nanoseconds
+	connected atomic.Bool
+	done      chan struct{}
+}
+
+func newWriter(c *Core, host int, settings *redis.Options) *writer {
+	return &writer{
+		c: c, host: host, settings: settings, log: c.log.With("host", host),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), filled: map[string]int64{},
+	}
+}
+
+// Bounds of one round trip.
+const (
+	maxRoundOps   = 8192
+	maxRoundBytes = 16 << 20
+)
+
+// Between attempts to connect, each step with jitter.
+const (
+	minBackoff = 20 * time.Millisecond
+	maxBackoff = 500 * time.Millisecond
+)
+
+// beatInterval is how often an idle writer makes a round trip: to find out that
+// its server is gone, and what time it is there.
+const beatInterval = 5 * time.Second
+
+// How often queues are looked at for what has expired: a quarter of Expiry,
+// within these bounds.
+const (
+	minPruneInterval = 10 * time.Millisecond
+	maxPruneInterval = 250 * time.Millisecond
+)
+
+// run is the writer's goroutine. It ends when closing is set and nothing is
+// queued, or when ctx ends.
+func (w *writer) run(ctx context.Context) {
+	defer close(w.done)
+	backoff := minBackoff
+	for ctx.Err() == nil && !w.isClosing() {
+		conn, err := w.open(ctx)
+		if err != nil {
+			w.fail(err)
+			w.log.Warn("redis is away", "error", err)
+			pause(ctx, w.wake, &backoff)
+			continue
+		}
+		backoff = minBackoff
+		err = w.serve(ctx, conn)
+		w.connected.Store(false)
+		conn.Close()
+		if err != nil {
+			w.log.Warn("connection to redis lost", "error", err)
+		}
+	}
+	w.fail(layer.ErrClosed)
+}
+
+// pause waits for some time, each time longer, until wake or ctx's end.
+func pause(ctx context.Context, wake chan struct{}, backoff *time.Duration) {
+	wait := time.NewTimer(*backoff/2 + rand.N(*backoff))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+	*backoff = min(2**backoff, maxBackoff)
+}
+
+// open connects, and sees to it that what the server has lost is there again.
+func (w *writer) open(ctx context.Context) (*redisconn.Conn, error) {
+	conn, err := redisconn.Connect(ctx, w.settings, w.c.options.Timeout, w.c.options.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.prepare(ctx, conn); err != nil {
+		conn.Close()
+		return nil, redisconn.Explain(err)
+	}
+	w.last = conn.ID
+	w.mu.Lock()
+	w.down = nil
+	w.mu.Unlock()
+	w.connected.Store(true)
+	w.tellLost()
+	return conn, nil
+}
+
+func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
+	same := conn.RunID == w.runID
+	if same {
+		kill(ctx, conn, w.last, w.log)
+	}
+	if err := loadScripts(ctx, conn); err != nil {
+		return err
+	}
+	if err := w.readClock(ctx, conn); err != nil {
+		return err
+	}
+	if same {
+		return nil
+	}
+	if w.runID != "" {
+		w.lose(w.lastGood, "redis was restarted or replaced")
+		if err := w.restore(ctx, conn); err != nil {
+			return err
+		}
+	}
+	w.runID = conn.RunID
+	return nil
+}
+
+// kill ends an earlier connection at the server. What it was sent, and has not
+// run, it then never runs: neither a send that would overtake later ones, nor a
+// pop that nobody would hear of.
+func kill(ctx context.Context, conn *redisconn.Conn, id int64, log *slog.Logger) {
+	if id == 0 {
+		return
+	}
+	if err := conn.ClientKillByFilter(ctx, "ID", formatInt(id)).Err(); err != nil {
+		log.Warn("the last connection cannot be ended at the server", "error", err)
+	}
+}
+
+func (w *writer) readClock(ctx context.Context, conn *redisconn.Conn) error {
+	now, err := conn.Time(ctx).Result()
+	if err == nil {
+		w.setClock(now.UnixMicro())
+	}
+	return err
+}
+
+func (w *writer) setClock(micros int64) {
+	w.clock.Store(micros*int64(time.Microsecond) - w.c.now())
+	w.lastGood = time.Now()
+}
+
+// lose takes note that messages may have been lost since from. It is reported
+// when the server has answered again.
+func (w *writer) lose(from time.Time, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lostWhy == "" || from.Before(w.lostFrom) {
+		w.lostFrom = from
+	}
+	w.lostWhy = why
+}
+
+func (w *writer) tellLost() {
+	w.mu.Lock()
+	from, why := w.lostFrom, w.lostWhy
+	w.lostWhy = ""
+	w.mu.Unlock()
+	if why != "" {
+		w.c.gap(from, time.Now(), why)
+	}
+}
+
+// serve runs what is queued until the connection fails.
+func (w *writer) serve(ctx context.Context, conn *redisconn.Conn) error {
+	beat := time.NewTimer(beatInterval)
+	defer beat.Stop()
+	prune := time.NewTicker(max(min(maxPruneInterval, w.c.options.Expiry/4), minPruneInterval))
+	defer prune.Stop()
+	for {
+		ops, closing := w.take()
+		if len(ops) == 0 {
+			if closing {
+				return nil
+			}
+			var due <-chan time.Time
+			if len(w.filled) > 0 {
+				due = prune.C
+			}
+			select {
+			case <-w.wake:
+			case <-beat.C:
+				if err := w.readClock(ctx, conn); err != nil {
+					return err
+				}
+				beat.Reset(beatInterval)
+			case <-due:
+				if err := w.prune(ctx, conn); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		if err := w.round(ctx, conn, ops); err != nil {
+			return err
+		}
+		w.tellLost()
+		select {
+		case <-prune.C:
+			if err := w.prune(ctx, conn); err != nil {
+				return err
+			}
+		default:
+		}
+		if len(ops) > 1 {
+			// Those whose calls have just returned may call again at once.
+			w.await(len(ops))
+		}
+	}
+}
+
+// await lets callers run until as many have come as were served last, or no
+// more come: so that they do not fall into two halves that take turns, each
+// with half of what a round trip could carry.
+func (w *writer) await(served int) {
+	for had := -1; ; {
+		w.mu.Lock()
+		n := len(w.queued)
+		w.mu.Unlock()
+		if n >= served && had >= 0 || n == had {
+			return
+		}
+		had = n
+		runtime.Gosched()
+	}
+}
+
+// take takes what is queued, within the bounds of a round trip.
+func (w *writer) take() (ops []*op, closing bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(w.queued) && n < maxRoundOps && (n == 0 || bytes+w.queued[n].size() <= maxRoundBytes) {
+		bytes += w.queued[n].size()
+		w.queued[n].taken = true
+		n++
+	}
+	ops = w.queued[:n:n]
+	w.queued = w.queued[n:]
+	if len(w.queued) == 0 {
+		w.queued = nil
+	}
+	return ops, w.closing
+}
+
+// fail ends all that is queued: it was certainly not sent.
+func (w *writer) fail(cause error) {
+	err := cause
+	if !errors.Is(cause, layer.ErrClosed) {
+		err = redisconn.Unavailable(cause)
+	}
+	w.mu.Lock()
+	w.down = err
+	ops := w.queued
+	w.queued = nil
+	w.mu.Unlock()
+	for _, o := range ops {
+		o.finish(err)
+	}
+}
+
+func (w *writer) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing
+}
+
+// cause is why calls fail now, or nil.
+func (w *writer) cause() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.down
+}
+
+func (w *writer) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close ends the writer's goroutine when all that was queued is written. It
+// waits up to the timeout.
+func (w *writer) close(timeout time.Duration) {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.nudge()
+	wait := time.NewTimer(timeout)
+	defer wait.Stop()
+	select {
+	case <-w.done:
+	case <-wait.C:
+	}
+}
