@@ -17,29 +17,19 @@ import (
 )
 
 // source tells where the server is now. A single server and one found by
-// Sentinel have one client for good; in a Cluster, the node changes.
+// Sentinel have one client for good; in a Cluster, the node changes (see
+// cluster.home).
 type source struct {
 	options func(ctx context.Context) (*redis.Options, error)
 	reload  func(ctx context.Context) // what was learned about the server may be out of date
 }
 
-func newSource(client redis.UniversalClient, key string) (source, error) {
+func newSource(client redis.UniversalClient) (source, error) {
 	switch c := client.(type) {
 	case *redis.Client:
 		return source{
 			options: func(context.Context) (*redis.Options, error) { return c.Options(), nil },
 			reload:  func(context.Context) {},
-		}, nil
-	case *redis.ClusterClient:
-		return source{
-			options: func(ctx context.Context) (*redis.Options, error) {
-				node, err := c.MasterForKey(ctx, key)
-				if err != nil {
-					return nil, err
-				}
-				return node.Options(), nil
-			},
-			reload: c.ReloadState,
 		}, nil
 	}
 	return source{}, badOption("client", "%T is not supported; use *redis.Client or *redis.ClusterClient", client)
@@ -152,6 +142,14 @@ func (c *conn) info(ctx context.Context) (serverInfo, error) {
 		}
 	}
 	return info, nil
+}
+
+// isMaster reports whether the server is a master. One that has just sent this
+// process elsewhere, and is, has moved a slot with all that is in it: nothing
+// is lost.
+func (c *conn) isMaster(ctx context.Context) bool {
+	text, err := c.Info(ctx, "replication").Result()
+	return err == nil && strings.Contains(text, "role:master")
 }
 
 func checkVersion(version string) error {

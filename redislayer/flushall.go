@@ -20,23 +20,17 @@ func (l *Layer) Flush(ctx context.Context) error {
 		return layer.ErrClosed
 	}
 	l.flushOwn()
-	c, err := l.session.source.connect(ctx, l.options.Timeout, l.options.Timeout)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer c.close()
-	for _, kind := range []string{":queue:", ":waiting:", ":group:"} {
-		if err := l.deleteKeys(ctx, c, l.options.Prefix+kind+"*"); err != nil {
-			return unavailable(err)
-		}
+	nodes := []source{l.session.source}
+	if l.cluster != nil {
+		nodes = l.cluster.sources()
 	}
 	var processes []string
-	leases := c.Scan(ctx, 0, l.keys.leases()+"*", 1000).Iterator()
-	for leases.Next(ctx) {
-		processes = append(processes, strings.TrimPrefix(leases.Val(), l.keys.leases()))
-	}
-	if err := leases.Err(); err != nil {
-		return unavailable(err)
+	for _, node := range nodes {
+		found, err := l.flushNode(ctx, node)
+		if err != nil {
+			return unavailable(err)
+		}
+		processes = append(processes, found...)
 	}
 	var asked sync.WaitGroup
 	var own error
@@ -56,6 +50,26 @@ func (l *Layer) Flush(ctx context.Context) error {
 	return own
 }
 
+// flushNode empties the queues and groups of one server, and returns the
+// processes that it has inboxes of.
+func (l *Layer) flushNode(ctx context.Context, node source) (processes []string, err error) {
+	c, err := node.connect(ctx, l.options.Timeout, l.options.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	for _, pattern := range l.keys.unread() {
+		if err := deleteKeys(ctx, c, pattern); err != nil {
+			return nil, err
+		}
+	}
+	leases := c.Scan(ctx, 0, l.keys.leases()+"*", 1000).Iterator()
+	for leases.Next(ctx) {
+		processes = append(processes, strings.Trim(strings.TrimPrefix(leases.Val(), l.keys.leases()), "{}"))
+	}
+	return processes, leases.Err()
+}
+
 // flushOwn empties what this process holds. Receivers that wait go on waiting.
 func (l *Layer) flushOwn() {
 	l.groups.Clear()
@@ -63,6 +77,9 @@ func (l *Layer) flushOwn() {
 	l.session.forgetGroups()
 	l.mailboxes.Clear()
 	l.queues.tellAll()
+	if l.cluster != nil {
+		l.cluster.lines.tellAll()
+	}
 }
 
 // forgetGroups forgets what is registered: Redis has forgotten it.
@@ -73,7 +90,7 @@ func (s *session) forgetGroups() {
 	s.mu.Unlock()
 }
 
-func (l *Layer) deleteKeys(ctx context.Context, c *conn, pattern string) error {
+func deleteKeys(ctx context.Context, c *conn, pattern string) error {
 	keys := c.Scan(ctx, 0, pattern, 1000).Iterator()
 	var found []string
 	for keys.Next(ctx) {

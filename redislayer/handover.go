@@ -48,6 +48,8 @@ func (r *reader) handOver(e inboxEntry) {
 		case kind == kindMark && e.control:
 			mark, _ := binary.Uvarint(body)
 			l.queues.marked(name, int(mark))
+		case kind == kindWake && e.control && l.cluster != nil:
+			l.cluster.lines.woken(name)
 		case kind == kindChannel && !e.control:
 			if msg, ok := l.decode(name, body); ok {
 				l.put(name, msg, age)

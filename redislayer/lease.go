@@ -2,6 +2,7 @@ package redislayer
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,12 +174,17 @@ func (s *session) registerAll(ctx context.Context, c *conn) error {
 func (s *session) leave(ctx context.Context, c *conn) error {
 	l := s.l
 	member := processMember(l.process, strconv.FormatUint(s.incarnation.Load(), 10))
-	var cmds []redis.Cmder
 	s.mu.Lock()
-	for group := range s.registered {
+	groups := slices.Collect(maps.Keys(s.registered))
+	s.mu.Unlock()
+	if l.cluster != nil {
+		l.cluster.writeEntries(groups, make([]bool, len(groups)), member)
+		groups = nil
+	}
+	var cmds []redis.Cmder
+	for _, group := range groups {
 		cmds = append(cmds, redis.NewIntCmd(ctx, "ZREM", l.keys.group(group), member))
 	}
-	s.mu.Unlock()
 	for _, channel := range l.queues.channels() {
 		cmds = append(cmds, redis.NewIntCmd(ctx, "LREM", l.keys.waiting(channel), 0, l.process))
 	}

@@ -3,6 +3,7 @@ package redislayer
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -22,7 +23,7 @@ func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
 	switch {
 	case !layer.IsProcessSpecific(channel):
 		l.adopted.Add(group, channel)
-		return l.session.do(ctx, &op{what: opJoin, where: group, name: channel})
+		return l.writeNormal(ctx, group, channel, true)
 	case l.owns(channel):
 		return l.addOwn(ctx, group, channel)
 	}
@@ -40,7 +41,7 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 	switch {
 	case !layer.IsProcessSpecific(channel):
 		l.adopted.Discard(group, channel)
-		return l.session.do(ctx, &op{what: opLeaveGroup, where: group, name: channel})
+		return l.writeNormal(ctx, group, channel, false)
 	case l.owns(channel):
 		if l.groups.Discard(group, channel) {
 			if err := l.session.do(ctx, &op{what: opGroupEntry, where: group}); err != nil {
@@ -54,6 +55,17 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 		return nil // with its memberships
 	}
 	return err
+}
+
+// writeNormal writes or removes the membership of a normal channel.
+func (l *Layer) writeNormal(ctx context.Context, group, channel string, join bool) error {
+	if l.cluster != nil {
+		return l.cluster.do(ctx, &task{kind: taskNormal, where: group, name: channel, join: join})
+	}
+	if join {
+		return l.session.do(ctx, &op{what: opJoin, where: group, name: channel})
+	}
+	return l.session.do(ctx, &op{what: opLeaveGroup, where: group, name: channel})
 }
 
 func (l *Layer) addOwn(ctx context.Context, group, channel string) error {
@@ -108,7 +120,7 @@ func (s *session) isRegistered(group string) bool {
 
 // joinCall writes or removes normal channels' memberships of one group.
 func (s *session) joinCall(ops []*op) *call {
-	args := []any{(s.l.options.Limits.GroupExpiry).Milliseconds(), (s.l.options.Limits.GroupExpiry + s.l.options.Lease).Milliseconds()}
+	args := []any{s.l.options.Limits.GroupExpiry.Milliseconds(), s.l.groupTTL().Milliseconds()}
 	for _, o := range ops {
 		what := "join"
 		if o.what == opLeaveGroup {
@@ -122,6 +134,10 @@ func (s *session) joinCall(ops []*op) *call {
 // writeNormalMembers writes the memberships of normal channels that were added
 // here.
 func (s *session) writeNormalMembers(ctx context.Context, c *conn) error {
+	if s.l.cluster != nil {
+		s.l.cluster.writeNormalMembers(slices.Collect(s.l.adopted.All())...)
+		return nil
+	}
 	var calls []*call
 	for group := range s.l.adopted.All() {
 		var ops []*op
@@ -155,15 +171,51 @@ func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (re
 	}
 	s.mu.Unlock()
 	member := processMember(s.l.process, strconv.FormatUint(incarnation, 10))
-	ttl := s.l.options.Limits.GroupExpiry + s.l.options.Lease
 	present := make([]bool, len(groups))
-	writes := make([]redis.Cmder, len(groups))
-	_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
+	for i, group := range groups {
+		present[i] = s.l.groups.Len(group) > 0
+	}
+	var results []written
+	if s.l.cluster != nil {
+		results = s.l.cluster.writeEntries(groups, present, member)
+	} else if results, err = s.writeEntries(ctx, c, groups, present, member); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, group := range groups {
+		switch result := results[i]; {
+		case result.err != nil:
+			if refused == nil {
+				refused = map[string]error{}
+			}
+			refused[group] = result.err
+		case present[i]:
+			s.registered[group] = incarnation
+			if known[i] && result.added > 0 {
+				s.forgotten = true
+			}
+		}
+	}
+	return refused, nil
+}
+
+// written is what became of a group's entry.
+type written struct {
+	added int64 // 1 if it was not there
+	err   error // the server's
+}
+
+// writeEntries writes or removes the entry of a process in groups. The error is
+// that of the connection.
+func (s *session) writeEntries(ctx context.Context, c *conn, groups []string, join []bool, member string) ([]written, error) {
+	writes := make([]*redis.IntCmd, len(groups))
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, group := range groups {
 			key := s.l.keys.group(group)
-			if present[i] = s.l.groups.Len(group) > 0; present[i] {
+			if join[i] {
 				writes[i] = p.ZAdd(ctx, key, redis.Z{Member: member})
-				p.Do(ctx, "PEXPIRE", key, ttl.Milliseconds())
+				p.Do(ctx, "PEXPIRE", key, s.l.groupTTL().Milliseconds())
 			} else {
 				writes[i] = p.ZRem(ctx, key, member)
 			}
@@ -173,23 +225,13 @@ func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (re
 	if err != nil && (!isReply(err) || staleServer(err)) {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, group := range groups {
-		switch err := writes[i].Err(); {
-		case err != nil && (!isReply(err) || staleServer(err)):
+	results := make([]written, len(groups))
+	for i, write := range writes {
+		added, err := write.Result()
+		if err != nil && (!isReply(err) || staleServer(err)) {
 			return nil, err
-		case err != nil:
-			if refused == nil {
-				refused = map[string]error{}
-			}
-			refused[group] = err
-		case present[i]:
-			s.registered[group] = incarnation
-			if added, _ := writes[i].(*redis.IntCmd).Result(); known[i] && added > 0 {
-				s.forgotten = true
-			}
 		}
+		results[i] = written{added, err}
 	}
-	return refused, nil
+	return results, nil
 }

@@ -35,6 +35,7 @@ type Layer struct {
 	adopted   *groups.Groups // memberships of normal channels that were added here
 
 	session  *session
+	cluster  *cluster // nil on a single server
 	reader   *reader
 	queues   *queues
 	requests *requests
@@ -72,16 +73,17 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, cluster := client.(*redis.ClusterClient); cluster {
-		o.Prefix = "{" + o.Prefix + "}" // all keys in one slot: scripts work on several
-	}
-	source, err := newSource(client, o.Prefix)
-	if err != nil {
-		return nil, err
-	}
 	l := &Layer{
-		options: o, log: o.Logger, keys: keys{o.Prefix}, base: time.Now(),
+		options: o, log: o.Logger, keys: keys{prefix: o.Prefix}, base: time.Now(),
 		process: rand.Text()[:20],
+	}
+	var source source
+	if client, ok := client.(*redis.ClusterClient); ok {
+		l.keys.cluster = true
+		l.cluster = newCluster(l, client)
+		source = l.cluster.home()
+	} else if source, err = newSource(client); err != nil {
+		return nil, err
 	}
 	observer := o.Observer
 	observer.Abandoned = l.abandoned
@@ -102,6 +104,10 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
+	if l.cluster != nil {
+		l.cluster.ctx = ctx
+		l.running.Go(func() { l.cluster.run(ctx) })
+	}
 	l.running.Go(func() { l.session.run(ctx) })
 	var reading context.Context
 	reading, l.reader.cancel = context.WithCancel(ctx)
@@ -213,7 +219,11 @@ func (l *Layer) receiveNormal(ctx context.Context, channel string, buf []layer.M
 	if l.closed.Load() {
 		return 0, layer.ErrClosed
 	}
-	return l.queues.receive(ctx, strings.Clone(channel), buf[:1])
+	channel = strings.Clone(channel)
+	if l.cluster != nil {
+		return l.cluster.lines.receive(ctx, channel, buf[:1])
+	}
+	return l.queues.receive(ctx, channel, buf[:1])
 }
 
 // Release implements [layer.Releaser].
@@ -251,7 +261,11 @@ func (l *Layer) Close() error {
 		return nil
 	}
 	l.mailboxes.Close()
-	l.session.close(l.options.Timeout)
+	if l.cluster == nil {
+		l.session.close(l.options.Timeout)
+	} else {
+		l.cluster.close(l.options.Timeout)
+	}
 	l.cancel()
 	l.running.Wait()
 	l.requests.wait()
@@ -289,6 +303,9 @@ func (l *Layer) sweep(ctx context.Context) {
 			l.adopted.Sweep()
 			l.session.nudge()
 		case <-queues.C:
+			if l.cluster != nil {
+				l.cluster.lines.tick()
+			}
 			l.queues.prune()
 			l.queues.retry()
 		case <-ctx.Done():

@@ -73,7 +73,7 @@ func (r *requests) ask(ctx context.Context, process string, q request) error {
 		r.mu.Unlock()
 	}()
 
-	err := r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: q.body(id)})
+	err := r.send(ctx, process, q.body(id))
 	for err == nil || ctx.Err() == nil && !errors.Is(err, layer.ErrNotSent) {
 		again := time.NewTimer(r.l.options.Timeout / 6)
 		select {
@@ -86,9 +86,26 @@ func (r *requests) ask(ctx context.Context, process string, q request) error {
 			return noAnswer(ctx, ctx.Err())
 		}
 		// A process that closed without an answer has no inbox any more.
-		err = r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: request{what: askNothing}.body(0)})
+		err = r.send(ctx, process, request{what: askNothing}.body(0))
 	}
 	return noAnswer(ctx, err)
+}
+
+// send sends a request.
+func (r *requests) send(ctx context.Context, process string, body []byte) error {
+	if r.l.cluster != nil {
+		return r.l.cluster.do(ctx, &task{kind: taskControl, frame: kindRequest, where: process, name: r.l.process, body: body})
+	}
+	return r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: body})
+}
+
+// reply sends an answer, and does not wait.
+func (r *requests) reply(process string, answer []byte) {
+	if r.l.cluster != nil {
+		r.l.cluster.enqueue(&task{kind: taskControl, frame: kindReply, where: process, body: answer})
+		return
+	}
+	r.l.session.enqueue(&op{what: opControl, where: process, body: answer})
 }
 
 // answerError is what an answer means.
@@ -149,7 +166,7 @@ func (r *requests) serve(replyTo string, body []byte) {
 		}()
 		answer := binary.AppendUvarint(nil, id)
 		answer = append(answer, r.do(q))
-		r.l.session.enqueue(&op{what: opControl, where: replyTo, body: answer})
+		r.reply(replyTo, answer)
 	})
 }
 

@@ -24,7 +24,14 @@ var (
 	memberScript  = loadScript("member")
 	checkScript   = loadScript("check")
 
-	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript, checkScript}
+	// On a Cluster only.
+	relayScript   = loadScript("relay")
+	membersScript = loadScript("members")
+	entryScript   = loadScript("entry")
+	lineScript    = loadScript("line")
+
+	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript, checkScript,
+		relayScript, membersScript, entryScript, lineScript}
 )
 
 func loadScript(name string) script {

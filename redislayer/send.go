@@ -35,7 +35,12 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 	if o.body, err = codec.Encode(msg); err != nil {
 		return layer.NotSent(err)
 	}
-	if err := l.session.do(ctx, o); err != nil {
+	if l.cluster != nil {
+		err = l.cluster.send(ctx, o)
+	} else {
+		err = l.session.do(ctx, o)
+	}
+	if err != nil {
 		return err
 	}
 	l.counters.sent.Add(1)
@@ -58,7 +63,12 @@ func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) 
 		return layer.NotSent(err)
 	}
 	local := l.putGroup(group, msg, 0)
-	err, maybe := l.session.try(ctx, &op{what: opGroup, where: group, body: body})
+	var maybe bool
+	if l.cluster != nil {
+		err, maybe = l.cluster.groupSend(ctx, group, body)
+	} else {
+		err, maybe = l.session.try(ctx, &op{what: opGroup, where: group, body: body})
+	}
 	switch {
 	case err == nil:
 		l.counters.groupSent.Add(1)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/channellayer/channellayer/layer"
 )
 
@@ -120,6 +122,9 @@ func (s *session) run(ctx context.Context) {
 		}
 		backoff, away = minBackoff, false
 		err = s.serve(ctx, c)
+		if s.l.cluster != nil && redis.HasErrorPrefix(err, "MOVED") && c.isMaster(ctx) {
+			s.unregistered, s.runID = true, "" // another server is no sign of a loss
+		}
 		c.close()
 		s.connected.Store(false)
 		if err != nil {

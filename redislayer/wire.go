@@ -22,6 +22,7 @@ const (
 	kindReply   kind = 5 // name: empty; body: a reply
 	kindSealed  kind = 6 // name: the id of a key; body: all frames, encrypted
 	kindMark    kind = 7 // name: a normal channel; body: the number of a reset
+	kindWake    kind = 8 // name: a normal channel with something set aside for the process; body: empty
 )
 
 // names reports whether name is fit for a frame of this kind.
@@ -29,7 +30,7 @@ func (k kind) names(name string) bool {
 	switch k {
 	case kindChannel:
 		return layer.ValidateChannel(name) == nil && layer.IsProcessSpecific(name)
-	case kindQueue, kindMark:
+	case kindQueue, kindMark, kindWake:
 		return layer.ValidateChannel(name) == nil && !layer.IsProcessSpecific(name)
 	case kindGroup, kindRequest:
 		return layer.ValidateGroup(name) == nil

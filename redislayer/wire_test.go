@@ -84,7 +84,7 @@ func TestGoldenSealedBytes(t *testing.T) {
 }
 
 func TestGoldenKeys(t *testing.T) {
-	k := keys{"bus"}
+	k := keys{prefix: "bus"}
 	require.Equal(t, []string{
 		"bus:inbox:P", "bus:lease:P", "bus:group:room", "bus:queue:jobs", "bus:waiting:jobs", "pP/7", "njobs",
 	}, []string{

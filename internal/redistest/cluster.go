@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/channellayer/channellayer/internal/testneed"
 )
@@ -263,6 +264,9 @@ func (c *Cluster) Client(tb testing.TB) *redis.ClusterClient {
 		Addrs:      c.Addrs(),
 		Password:   c.nodes[0].config.Password,
 		MaxRetries: -1,
+		// Redis has none; and for each node there would be a goroutine that
+		// outlives the client by a while.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	tb.Cleanup(func() { client.Close() })
 	return client

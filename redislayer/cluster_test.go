@@ -1,0 +1,114 @@
+package redislayer_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/internal/redistest"
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/layertest"
+	"github.com/channellayer/channellayer/redislayer"
+)
+
+func TestConformanceOnCluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	layertest.Run(t, backendOver(warm(t, cluster.Client(t))))
+}
+
+// warm has the client start what it keeps for as long as it is open.
+func warm(tb testing.TB, client *redis.ClusterClient) *redis.ClusterClient {
+	tb.Helper()
+	require.NoError(tb, client.ForEachMaster(tb.Context(), func(ctx context.Context, node *redis.Client) error {
+		return node.Ping(ctx).Err()
+	}))
+	return client
+}
+
+// backendOver makes layers with the client; each bus has a prefix of its own.
+func backendOver(client redis.UniversalClient) layertest.Backend {
+	var buses atomic.Int64
+	prefixes := &prefixOf{m: map[layer.Layer]string{}}
+	make := func(tb testing.TB, c layertest.Config, prefix string) layer.Layer {
+		l, err := redislayer.New(client, redislayer.Options{Limits: c.Limits, Observer: c.Observer, Prefix: prefix})
+		require.NoError(tb, err)
+		connected(tb, l)
+		prefixes.set(l, prefix)
+		return l
+	}
+	return layertest.Backend{
+		New: func(tb testing.TB, c layertest.Config) layer.Layer {
+			return make(tb, c, fmt.Sprintf("test.%d", buses.Add(1)))
+		},
+		Peer: func(tb testing.TB, c layertest.Config, first layer.Layer) layer.Layer {
+			return make(tb, c, prefixes.get(first))
+		},
+	}
+}
+
+func connected(tb testing.TB, l *redislayer.Layer) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var err error
+	for err = l.Ping(ctx); err != nil && ctx.Err() == nil; err = l.Ping(ctx) {
+		time.Sleep(5 * time.Millisecond) // until it is connected: nobody tells
+	}
+	require.NoError(tb, err)
+}
+
+func onCluster(tb testing.TB, cluster *redistest.Cluster, options redislayer.Options) *redislayer.Layer {
+	tb.Helper()
+	l, err := redislayer.New(cluster.Client(tb), options)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, l.Close()) })
+	connected(tb, l)
+	return l
+}
+
+// What processes have is spread over the cluster, and works together.
+func TestClusterTwoProcesses(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	a, b := onCluster(t, cluster, redislayer.Options{}), onCluster(t, cluster, redislayer.Options{})
+	channel := newChannel(t, b)
+	own := newChannel(t, a)
+	for i := range 30 {
+		room, jobs := fmt.Sprintf("room-%d", i), fmt.Sprintf("jobs-%d", i)
+		require.NoError(t, a.Send(ctx, channel, text(fmt.Sprint(i))))
+		require.Equal(t, fmt.Sprint(i), receive(t, b, channel).String("text"))
+		require.NoError(t, a.GroupAdd(ctx, room, channel))
+		require.NoError(t, b.GroupAdd(ctx, room, own))
+		require.NoError(t, a.GroupAdd(ctx, room, jobs))
+		require.NoError(t, a.GroupSend(ctx, room, text(room)))
+		require.Equal(t, room, receive(t, b, channel).String("text"))
+		require.Equal(t, room, receive(t, a, own).String("text"))
+		require.Equal(t, room, receive(t, b, jobs).String("text"))
+		require.NoError(t, b.Send(ctx, jobs, text(jobs)))
+		require.Equal(t, jobs, receive(t, b, jobs).String("text"))
+		require.NoError(t, a.GroupDiscard(ctx, room, jobs))
+		require.NoError(t, a.GroupSend(ctx, room, text("again")))
+		require.Equal(t, "again", receive(t, b, channel).String("text"))
+		require.Equal(t, "again", receive(t, a, own).String("text"))
+	}
+	used := 0
+	for _, node := range cluster.Nodes() {
+		if node.Client(t).DBSize(ctx).Val() > 0 {
+			used++
+		}
+	}
+	require.Equal(t, 3, used, "masters that have keys of the bus")
+	require.NoError(t, b.Close())
+	require.ErrorIs(t, a.Send(ctx, channel, text("gone")), layer.ErrChannelGone)
+	require.NoError(t, a.Close())
+	for _, node := range cluster.Nodes() {
+		keys := node.Client(t).Keys(ctx, "*").Val()
+		require.Empty(t, keys, "keys that are left")
+	}
+	require.Zero(t, a.Stats().Gaps+b.Stats().Gaps)
+}
