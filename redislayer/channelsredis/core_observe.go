@@ -14,9 +14,9 @@ type coreCounters struct {
 	undecodableToldAt               atomic.Int64 // on the layer's clock
 }
 
-// undecodableInterval is how often the log is told of messages that cannot be
+// tellInterval is how often the log is told of messages that cannot be
 // read: with a wrong key that is all of them.
-const undecodableInterval = int64(10 * time.Second)
+const tellInterval = int64(10 * time.Second)
 
 // Stats implements [layer.Statser].
 func (c *Core) Stats() layer.Stats {
@@ -59,7 +59,7 @@ const maxNamedDrops = 100
 
 func (c *Core) undecodable(name string, err error) {
 	now, told := c.now(), c.counters.undecodableToldAt.Load()
-	if (told == 0 || now-told > undecodableInterval) && c.counters.undecodableToldAt.CompareAndSwap(told, now) {
+	if (told == 0 || now-told > tellInterval) && c.counters.undecodableToldAt.CompareAndSwap(told, now) {
 		c.log.Warn("a message cannot be read", "channel", name, "error", err)
 	}
 	c.drop(layer.DropUndecodable, name, 1)

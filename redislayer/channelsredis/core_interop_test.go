@@ -1,0 +1,641 @@
+package channelsredis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/internal/pypeer"
+	"github.com/channellayer/channellayer/internal/redistest"
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis"
+)
+
+// coreBus is a bus with a Core and a Python layer on it.
+type coreBus struct {
+	option string
+	urls   []string
+	server *redistest.Server // the first host
+	python *pypeer.Process
+	go1    *channelsredis.Core
+	theirs *pypeer.Layer
+	config pypeer.Options // Python's, and Go's to the same effect
+}
+
+// overCore runs a test for each set of options.
+func overCore(t *testing.T, base pypeer.Options, test func(t *testing.T, b *coreBus)) {
+	pypeer.Need(t)
+	for _, option := range []struct {
+		name   string
+		hosts  int
+		change func(*pypeer.Options)
+	}{
+		{plain, 1, func(*pypeer.Options) {}},
+		{encrypted, 1, func(o *pypeer.Options) { o.Keys = []string{"a key", "an older key"} }},
+		{twoHosts, 2, func(*pypeer.Options) {}},
+		{otherPrefix, 1, func(o *pypeer.Options) { o.Prefix = "site.42:" }},
+	} {
+		t.Run(option.name, func(t *testing.T) {
+			b := &coreBus{option: option.name, config: base}
+			option.change(&b.config)
+			for range option.hosts {
+				server := redistest.Start(t, redistest.Config{})
+				if b.server == nil {
+					b.server = server
+				}
+				b.urls = append(b.urls, server.URL())
+			}
+			b.config.Hosts = b.urls
+			b.python = pypeer.Start(t)
+			b.theirs = b.python.Core(b.config)
+			b.go1 = b.open(t, channelsredis.Options{})
+			test(t, b)
+		})
+	}
+}
+
+// open makes one more Core on the bus.
+func (b *coreBus) open(t *testing.T, o channelsredis.Options) *channelsredis.Core {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	o.Prefix, o.Expiry, o.GroupExpiry = b.config.Prefix, b.config.Expiry, b.config.GroupExpiry
+	o.Capacity, o.SymmetricEncryptionKeys = b.config.Capacity, b.config.Keys
+	c, err := channelsredis.OpenCore(ctx, b.urls, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func (b *coreBus) record(t *testing.T, operation, direction string) {
+	t.Helper()
+	record(t, "Core", operation, direction, b.option)
+}
+
+func note(n int) layer.Message {
+	return layer.NewMessage(map[string]any{"type": "test.note", "n": n})
+}
+
+func newOwn(t *testing.T, l layer.Layer) string {
+	t.Helper()
+	channel, err := l.NewChannel(t.Context(), "")
+	require.NoError(t, err)
+	return channel
+}
+
+// next receives one message within a time that only a fault needs.
+func next(t *testing.T, l layer.Layer, channel string) layer.Message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	msg, err := l.Receive(ctx, channel)
+	require.NoError(t, err, "receive on %s", channel)
+	return msg
+}
+
+// silent checks that nothing comes for a while.
+func silent(t *testing.T, l layer.Layer, channel string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	msg, err := l.Receive(ctx, channel)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "got %v", msg)
+}
+
+const patience = 10 * time.Second
+
+func TestInteropCoreSend(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		t.Run("specific to Python", func(t *testing.T) {
+			b.record(t, "send to a process-specific channel", goToPython)
+			for n := range 40 {
+				require.NoError(t, b.go1.Send(ctx, theirs, note(n)))
+			}
+			for n := range 40 {
+				require.Equal(t, map[string]any{"type": "test.note", "n": int64(n)}, b.theirs.Receive(theirs, patience))
+			}
+		})
+		t.Run("specific to Go", func(t *testing.T) {
+			b.record(t, "send to a process-specific channel", pythonToGo)
+			for range 5 { // names that belong to both hosts
+				for n := range 8 {
+					b.theirs.Send(ours, map[string]any{"type": "test.note", "n": n})
+				}
+				for n := range 8 {
+					require.True(t, note(n).Equal(next(t, b.go1, ours)), "message %d", n)
+				}
+				ours = newOwn(t, b.go1)
+			}
+		})
+		t.Run("normal to Python", func(t *testing.T) {
+			b.record(t, "send to a normal channel", goToPython)
+			seen := map[int64]int{}
+			for n := range 40 {
+				require.NoError(t, b.go1.Send(ctx, "for-python", note(n)))
+				seen[b.theirs.Receive("for-python", patience)["n"].(int64)]++
+			}
+			require.Len(t, seen, 40)
+		})
+		t.Run("normal to Go", func(t *testing.T) {
+			b.record(t, "send to a normal channel", pythonToGo)
+			for n := range 40 {
+				b.theirs.Send("for-go", map[string]any{"type": "test.note", "n": n})
+			}
+			seen := map[int64]int{}
+			for range 40 {
+				seen[next(t, b.go1, "for-go").Int("n")]++
+			}
+			require.Len(t, seen, 40, "messages on every host are found")
+		})
+		t.Run("new prefix", func(t *testing.T) {
+			b.record(t, "NewChannel with a prefix of its own", pythonToGo)
+			channel, err := b.go1.NewChannel(ctx, "chat")
+			require.NoError(t, err)
+			b.theirs.Send(channel, map[string]any{"type": "test.note", "n": 7})
+			require.Equal(t, int64(7), next(t, b.go1, channel).Int("n"))
+		})
+	})
+}
+
+func TestInteropCoreValues(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		fields := map[string]any{
+			"type": "test.values", "none": nil, "yes": true, "least": int64(-1 << 63), "most": int64(1<<63 - 1), "float": 0.1,
+			"text": "h\u00e9 \U0001F600", "bytes": []byte{0, 255}, "list": []any{int64(1), []any{}, map[string]any{}},
+			"map": map[string]any{"": nil, "deep": []any{map[string]any{"x": 1.5}}}, "large": strings.Repeat("x", 1_000_000),
+		}
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		t.Run("to Python", func(t *testing.T) {
+			b.record(t, "values of every type, 1 MB", goToPython)
+			require.NoError(t, b.go1.Send(t.Context(), theirs, layer.NewMessage(fields)))
+			require.Equal(t, fields, b.theirs.Receive(theirs, patience))
+		})
+		t.Run("to Go", func(t *testing.T) {
+			b.record(t, "values of every type, 1 MB", pythonToGo)
+			b.theirs.Send(ours, fields)
+			require.Equal(t, fields, next(t, b.go1, ours).Map())
+		})
+	})
+}
+
+func TestInteropCoreGroups(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		go2 := b.open(t, channelsredis.Options{})
+		ours, ours2, other, theirs, theirs2 := newOwn(t, b.go1), newOwn(t, b.go1), newOwn(t, go2), b.theirs.NewChannel(), b.theirs.NewChannel()
+		message := map[string]any{"type": "test.note", "n": int64(1)}
+		toAll := func(t *testing.T, send func(group string), group string) {
+			send(group)
+			for _, channel := range []string{ours, ours2} {
+				require.Equal(t, message, next(t, b.go1, channel).Map())
+			}
+			require.Equal(t, message, next(t, go2, other).Map())
+			for _, channel := range []string{theirs, theirs2} {
+				require.Equal(t, message, b.theirs.Receive(channel, patience))
+			}
+		}
+		fromGo := func(group string) { require.NoError(t, b.go1.GroupSend(ctx, group, note(1))) }
+		fromPython := func(group string) { b.theirs.GroupSend(group, message) }
+
+		t.Run("Go adds", func(t *testing.T) {
+			b.record(t, "group add, also of the other's channels", goToPython)
+			for _, channel := range []string{ours, ours2, other, theirs, theirs2} {
+				require.NoError(t, b.go1.GroupAdd(ctx, "by-go", channel))
+			}
+			toAll(t, fromPython, "by-go")
+		})
+		t.Run("Python adds", func(t *testing.T) {
+			b.record(t, "group add, also of the other's channels", pythonToGo)
+			for _, channel := range []string{ours, ours2, other, theirs, theirs2} {
+				b.theirs.GroupAdd("by-python", channel)
+			}
+			toAll(t, fromGo, "by-python")
+		})
+		t.Run("Go sends", func(t *testing.T) {
+			b.record(t, "group send", goToPython)
+			for _, group := range []string{"by-go", "by-python"} {
+				toAll(t, fromGo, group)
+				toAll(t, fromGo, group) // as planned before
+			}
+		})
+		t.Run("Python sends", func(t *testing.T) {
+			b.record(t, "group send", pythonToGo)
+			for _, group := range []string{"by-go", "by-python"} {
+				toAll(t, fromPython, group)
+			}
+		})
+		t.Run("normal members", func(t *testing.T) {
+			require.NoError(t, b.go1.GroupAdd(ctx, "normal", "work"))
+			t.Run("Go sends", func(t *testing.T) {
+				b.record(t, "group send to a normal channel", goToPython)
+				fromGo("normal")
+				worker := b.theirs.StartWorker("work") // it may look at another host first
+				soon(t, "the message", func() bool { return worker.Received() > 0 && len(b.urls) == 1 || b.nudge(t, "work", worker) })
+				require.Contains(t, worker.Stop(), message)
+			})
+			t.Run("Python sends", func(t *testing.T) {
+				b.record(t, "group send to a normal channel", pythonToGo)
+				require.NoError(t, b.go1.Flush(ctx))
+				b.theirs.GroupAdd("normal", "work.for.go") // Python's cancelled reader may still take one from the other
+				fromPython("normal")
+				require.Equal(t, message, next(t, b.go1, "work.for.go").Map())
+			})
+		})
+	})
+}
+
+// nudge has a Python reader look at every host: it waits at one until something
+// comes there.
+func (b *coreBus) nudge(t *testing.T, channel string, worker *pypeer.Worker) bool {
+	if len(b.urls) == 1 {
+		return false
+	}
+	for range 2 * len(b.urls) {
+		require.NoError(t, b.go1.Send(t.Context(), channel, note(-1)))
+	}
+	soon(t, "something from every host", func() bool { return worker.Received() >= 2*len(b.urls) })
+	return true
+}
+
+// soon waits until it is so, in the test's own goroutine.
+func soon(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "waited %v for %s", patience, what)
+	}
+}
+
+func TestInteropCoreDiscard(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		add := func(group string) {
+			require.NoError(t, b.go1.GroupAdd(ctx, group, ours))
+			b.theirs.GroupAdd(group, theirs)
+		}
+		nobody := func(t *testing.T, group string) {
+			require.NoError(t, b.go1.GroupSend(ctx, group, note(1)))
+			b.theirs.GroupSend(group, map[string]any{"type": "test.note", "n": 2})
+			silent(t, b.go1, ours)
+			_, err := b.theirs.TryReceive(theirs, 200*time.Millisecond)
+			require.True(t, pypeer.IsType(err, "TimeoutError"), "got %v", err)
+		}
+		t.Run("Go discards", func(t *testing.T) {
+			b.record(t, "group discard, also of the other's channels", goToPython)
+			add("a")
+			require.NoError(t, b.go1.GroupDiscard(ctx, "a", ours))
+			require.NoError(t, b.go1.GroupDiscard(ctx, "a", theirs))
+			nobody(t, "a")
+		})
+		t.Run("Python discards", func(t *testing.T) {
+			b.record(t, "group discard, also of the other's channels", pythonToGo)
+			add("b")
+			require.NoError(t, b.go1.GroupSend(ctx, "b", note(0)))
+			next(t, b.go1, ours)
+			b.theirs.Receive(theirs, patience)
+			b.theirs.GroupDiscard("b", ours)
+			b.theirs.GroupDiscard("b", theirs)
+			nobody(t, "b")
+		})
+	})
+}
+
+func TestInteropCoreCapacity(t *testing.T) {
+	overCore(t, pypeer.Options{Capacity: 4}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		room := 4 * len(b.urls) // senders on both sides go round the hosts
+		t.Run("Go fills", func(t *testing.T) {
+			b.record(t, "capacity", goToPython)
+			for n := range room {
+				require.NoError(t, b.go1.Send(ctx, "full", note(n)))
+			}
+			require.ErrorIs(t, b.go1.Send(ctx, "full", note(room)), layer.ErrChannelFull)
+			err := b.theirs.TrySend("full", map[string]any{"type": "test.note"})
+			require.True(t, pypeer.IsType(err, "ChannelFull"), "Python's send to what Go filled: %v", err)
+		})
+		t.Run("Python fills", func(t *testing.T) {
+			b.record(t, "capacity", pythonToGo)
+			for n := range room {
+				b.theirs.Send("full2", map[string]any{"type": "test.note", "n": n})
+			}
+			for range b.urls {
+				require.ErrorIs(t, b.go1.Send(ctx, "full2", note(room)), layer.ErrChannelFull)
+			}
+			next(t, b.go1, "full2")
+		})
+		t.Run("process", func(t *testing.T) {
+			theirs := b.theirs.NewChannel()
+			for n := range 4 {
+				require.NoError(t, b.go1.Send(ctx, theirs, note(n)))
+			}
+			err := b.go1.Send(ctx, theirs, note(4))
+			require.ErrorIs(t, err, layer.ErrInboxFull)
+			require.ErrorIs(t, err, layer.ErrNotSent)
+			require.Equal(t, int64(0), b.theirs.Receive(theirs, patience)["n"])
+		})
+		t.Run("group", func(t *testing.T) {
+			theirs := b.theirs.NewChannel()
+			b.theirs.GroupAdd("full", theirs)
+			before := b.go1.Stats().Dropped[layer.DropFull]
+			for n := range 6 {
+				require.NoError(t, b.go1.GroupSend(ctx, "full", note(n)))
+			}
+			// The four of the last test but one may still be in the queue.
+			require.GreaterOrEqual(t, b.go1.Stats().Dropped[layer.DropFull]-before, uint64(2), "those without room are counted")
+		})
+	})
+}
+
+func TestInteropCoreExpiry(t *testing.T) {
+	overCore(t, pypeer.Options{Expiry: 2 * time.Second}, func(t *testing.T, b *coreBus) {
+		t.Run("to Python", func(t *testing.T) {
+			b.record(t, "expiry", goToPython)
+			for n := range len(b.urls) {
+				require.NoError(t, b.go1.Send(t.Context(), "old", note(n)))
+			}
+			// What has expired is removed and counted by whoever sent it.
+			soon(t, "expired messages counted", func() bool { return b.go1.Stats().Dropped[layer.DropExpired] == uint64(len(b.urls)) })
+			_, err := b.theirs.TryReceive("old", 200*time.Millisecond)
+			require.True(t, pypeer.IsType(err, "TimeoutError"), "got %v", err)
+		})
+		t.Run("to Go", func(t *testing.T) {
+			b.record(t, "expiry", pythonToGo)
+			for range b.urls {
+				b.theirs.Send("old2", map[string]any{"type": "test.note", "n": 1})
+			}
+			time.Sleep(1500 * time.Millisecond)
+			for range b.urls { // each send makes the queue live on
+				b.theirs.Send("old2", map[string]any{"type": "test.note", "n": 2})
+			}
+			time.Sleep(1200 * time.Millisecond) // the first is 2.7 s old, the second 1.2 s
+			for range b.urls {
+				require.Equal(t, int64(2), next(t, b.go1, "old2").Int("n"), "Go's reader looks at the age")
+			}
+			silent(t, b.go1, "old2")
+		})
+	})
+}
+
+func TestInteropCoreGroupExpiry(t *testing.T) {
+	overCore(t, pypeer.Options{GroupExpiry: 2 * time.Second}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		require.NoError(t, b.go1.GroupAdd(ctx, "g", theirs))
+		b.theirs.GroupAdd("g", ours)
+		require.NoError(t, b.go1.GroupSend(ctx, "g", note(1)))
+		require.Equal(t, int64(1), next(t, b.go1, ours).Int("n"))
+		require.Equal(t, int64(1), b.theirs.Receive(theirs, patience)["n"])
+		b.record(t, "group expiry", goToPython)
+		b.record(t, "group expiry", pythonToGo)
+		time.Sleep(1500 * time.Millisecond)
+		require.NoError(t, b.go1.GroupAdd(ctx, "g", "later")) // makes the group live on
+		time.Sleep(1700 * time.Millisecond)
+		require.NoError(t, b.go1.GroupSend(ctx, "g", note(2)))
+		b.theirs.GroupSend("g", map[string]any{"type": "test.note", "n": 3})
+		silent(t, b.go1, ours)
+		_, err := b.theirs.TryReceive(theirs, 200*time.Millisecond)
+		require.True(t, pypeer.IsType(err, "TimeoutError"), "got %v", err)
+	})
+}
+
+func TestInteropCoreFlush(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		ctx := t.Context()
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		fill := func() {
+			require.NoError(t, b.go1.GroupAdd(ctx, "g", ours))
+			require.NoError(t, b.go1.GroupAdd(ctx, "g", theirs))
+			for n := range len(b.urls) {
+				require.NoError(t, b.go1.Send(ctx, "jobs", note(n)))
+			}
+		}
+		empty := func(t *testing.T) {
+			require.NoError(t, b.go1.GroupSend(ctx, "g", note(1)))
+			silent(t, b.go1, ours)
+			silent(t, b.go1, "jobs")
+		}
+		t.Run("by Go", func(t *testing.T) {
+			b.record(t, "flush", goToPython)
+			fill()
+			require.NoError(t, b.go1.Flush(ctx))
+			empty(t)
+		})
+		t.Run("by Python", func(t *testing.T) {
+			b.record(t, "flush", pythonToGo)
+			fill()
+			b.theirs.Flush()
+			empty(t)
+		})
+	})
+}
+
+func TestInteropCoreUntyped(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	c, err := channelsredis.OpenCore(t.Context(), []string{server.URL()}, channelsredis.Options{})
+	require.NoError(t, err)
+	defer c.Close()
+	for _, fields := range []map[string]any{{}, {"text": "x"}, {"type": 1}, {"type": ""}} {
+		for what, err := range map[string]error{
+			"Send":      c.Send(t.Context(), "jobs", layer.NewMessage(fields)),
+			"GroupSend": c.GroupSend(t.Context(), "g", layer.NewMessage(fields)),
+		} {
+			require.ErrorIs(t, err, layer.ErrInvalidMessage, "%s of %v", what, fields)
+			require.ErrorIs(t, err, layer.ErrNotSent, "%s of %v", what, fields)
+		}
+	}
+	require.NoError(t, c.Send(t.Context(), "jobs", layer.NewMessage(map[string]any{"type": "x"})))
+}
+
+// FIFO over many messages, in both directions.
+func TestInteropCoreManyInOrder(t *testing.T) {
+	count := 10_000
+	if testing.Short() {
+		count = 1000
+	}
+	overCore(t, pypeer.Options{Capacity: 20_000}, func(t *testing.T, b *coreBus) {
+		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
+		t.Run("to Python", func(t *testing.T) {
+			b.record(t, "10,000 messages in order", goToPython)
+			for n := range count {
+				require.NoError(t, b.go1.Send(t.Context(), theirs, note(n)))
+			}
+			got, err := b.theirs.ReceiveMany(theirs, count, patience)
+			require.NoError(t, err)
+			requireSeries(t, got, count)
+		})
+		t.Run("to Go", func(t *testing.T) {
+			b.record(t, "10,000 messages in order", pythonToGo)
+			sent := make(chan error, 1)
+			go func() { sent <- b.theirs.SendMany(ours, 0, count, map[string]any{"type": "test.note"}) }()
+			var got []int
+			for range count {
+				got = append(got, int(next(t, b.go1, ours).Int("n")))
+			}
+			require.NoError(t, <-sent)
+			requireSeries(t, got, count)
+		})
+	})
+}
+
+func requireSeries(t *testing.T, got []int, count int) {
+	t.Helper()
+	require.Len(t, got, count)
+	for i, n := range got {
+		require.Equal(t, i, n, "place %d", i)
+	}
+}
+
+// Several Go workers and one of Python's share a normal channel: every message
+// comes to one of them, once.
+func TestInteropCoreWorkers(t *testing.T) {
+	count := 2000
+	overCore(t, pypeer.Options{Capacity: 5000}, func(t *testing.T, b *coreBus) {
+		b.record(t, "Go workers beside one of Python on a normal channel", goToPython)
+		b.record(t, "Go workers beside one of Python on a normal channel", pythonToGo)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		worker := b.theirs.StartWorker("work")
+		type got struct {
+			n   int64
+			err error
+		}
+		received := make(chan got, 2*count)
+		ended := make(chan struct{})
+		layers := []*channelsredis.Core{b.go1, b.open(t, channelsredis.Options{}), b.open(t, channelsredis.Options{})}
+		workers := 0
+		for _, l := range layers {
+			for range 2 {
+				workers++
+				go func() {
+					defer func() { ended <- struct{}{} }()
+					for {
+						msg, err := l.Receive(ctx, "work")
+						if err != nil {
+							if !errors.Is(err, context.Canceled) {
+								received <- got{-1, err}
+							}
+							return
+						}
+						received <- got{msg.Int("n"), nil}
+						time.Sleep(time.Millisecond) // work
+					}
+				}()
+			}
+		}
+		sent := make(chan error, 1)
+		go func() {
+			sent <- b.theirs.SendMany("work", 0, count/2, map[string]any{"type": "test.note"})
+		}()
+		for n := count / 2; n < count; n++ {
+			require.NoError(t, b.go1.Send(ctx, "work", note(n)))
+		}
+		require.NoError(t, <-sent)
+		seen := map[int64]int{}
+		drain := func() {
+			for {
+				select {
+				case g := <-received:
+					require.NoError(t, g.err)
+					seen[g.n]++
+				default:
+					return
+				}
+			}
+		}
+		soon(t, "all messages", func() bool { drain(); return len(seen)+worker.Received() >= count })
+		cancel()
+		for range workers {
+			<-ended
+		}
+		drain()
+		python := worker.Stop()
+		for _, message := range python {
+			seen[message["n"].(int64)]++
+		}
+		for n := range int64(count) {
+			require.Equal(t, 1, seen[n], "message %d of %d; Python had %d", n, count, len(python))
+		}
+		require.Len(t, seen, count)
+		require.NotEmpty(t, python)
+		require.Less(t, len(python), count)
+	})
+}
+
+// What a Python reader that crashed has left in its queue of messages under
+// way is Python's to put back; Go's readers neither deliver it nor remove it,
+// and get it once a Python reader has put it back.
+func TestInteropCoreInFlight(t *testing.T) {
+	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
+		if b.option != plain {
+			t.Skip("one server is enough")
+		}
+		b.record(t, "what a crashed reader left in $inflight", pythonToGo)
+		ctx := t.Context()
+		client := b.server.Client(t)
+		require.NoError(t, b.go1.Send(ctx, "work", note(1)))
+		popped, err := client.ZPopMin(ctx, "asgiwork").Result()
+		require.NoError(t, err)
+		require.Len(t, popped, 1)
+		require.NoError(t, client.ZAdd(ctx, "asgiwork$inflight", popped[0]).Err())
+		silent(t, b.go1, "work")
+		require.Equal(t, int64(1), client.ZCard(ctx, "asgiwork$inflight").Val())
+
+		worker := b.theirs.StartWorker("work")
+		soon(t, "Python's reader to put it back and receive it", func() bool { return worker.Received() == 1 })
+		worker.Stop()
+	})
+}
+
+// What cannot be read is dropped, counted and told, and its neighbours arrive.
+func TestCoreUndecodable(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	client := server.Client(t)
+	type drop struct {
+		reason layer.DropReason
+		name   string
+	}
+	drops := make(chan drop, 100)
+	c, err := channelsredis.OpenCore(t.Context(), []string{server.URL()}, channelsredis.Options{
+		SymmetricEncryptionKeys: []string{"right"}, MaxMessageSize: 1000,
+		Observer: layer.Observer{Dropped: func(r layer.DropReason, name string, n int) { drops <- drop{r, name} }},
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	other, err := channelsredis.OpenCore(t.Context(), []string{server.URL()}, channelsredis.Options{SymmetricEncryptionKeys: []string{"right"}})
+	require.NoError(t, err)
+	defer other.Close()
+	wrong, err := channelsredis.OpenCore(t.Context(), []string{server.URL()}, channelsredis.Options{SymmetricEncryptionKeys: []string{"wrong"}})
+	require.NoError(t, err)
+	defer wrong.Close()
+	ctx := t.Context()
+	own := newOwn(t, c)
+	queues := map[string]string{"jobs": "jobs", layer.ClientPrefix(own): own}
+	for queue, channel := range queues {
+		require.NoError(t, other.Send(ctx, channel, note(1)))
+		now := float64(time.Now().UnixMicro()) / 1e6
+		for i, garbage := range []string{"", "short", "0123456789abgarbage", "0123456789ab\x80"} {
+			require.NoError(t, client.ZAdd(ctx, "asgi"+queue, redis.Z{Score: now + float64(i)/1e3, Member: garbage}).Err())
+		}
+		require.NoError(t, wrong.Send(ctx, channel, note(2)))
+		require.NoError(t, other.Send(ctx, channel, layer.NewMessage(map[string]any{"type": "large", "x": strings.Repeat("x", 2000)})))
+		require.NoError(t, other.Send(ctx, channel, note(3)))
+		require.Equal(t, int64(1), next(t, c, channel).Int("n"))
+		require.Equal(t, int64(3), next(t, c, channel).Int("n"))
+		counts := map[layer.DropReason]int{}
+		for range 6 {
+			counts[(<-drops).reason]++
+		}
+		require.Equal(t, map[layer.DropReason]int{layer.DropUndecodable: 5, layer.DropOversized: 1}, counts, queue)
+	}
+	require.Empty(t, drops)
+	stats := c.Stats()
+	require.Equal(t, uint64(10), stats.Dropped[layer.DropUndecodable], fmt.Sprint(stats))
+}
