@@ -51,7 +51,11 @@ func (s *Set) takeOrQueue(ctx context.Context, channel string, buf []layer.Messa
 		return 0, nil, err
 	}
 	sh, hash := s.shard(channel)
-	sh.mu.Lock()
+	var now int64
+	if !sh.mu.TryLock() {
+		now = s.now() // while another has the lock, so as not to hold it for that long
+		sh.mu.Lock()
+	}
 	q := sh.queues.get(hash, channel)
 	if q == nil {
 		if q, err = s.missLocked(sh, hash, channel); err != nil {
@@ -61,7 +65,10 @@ func (s *Set) takeOrQueue(ctx context.Context, channel string, buf []layer.Messa
 	}
 	var n news
 	if q.length > 0 || q.quietSince != never {
-		cutoff := s.now() - int64(s.expiry)
+		if now == 0 {
+			now = s.now()
+		}
+		cutoff := now - int64(s.expiry)
 		if q.stale(cutoff) {
 			n = sh.expireLocked(q, cutoff)
 		}
