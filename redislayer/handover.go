@@ -1,6 +1,7 @@
 package redislayer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -12,7 +13,7 @@ import (
 // inboxEntry is an entry of the inbox.
 type inboxEntry struct {
 	at       readPosition
-	bytes    string
+	bytes    []byte // good until the next read
 	messages int    // what its sender counted
 	score    string // when it was accepted, in microseconds, if it comes from a queue
 	control  bool
@@ -29,12 +30,14 @@ func (r *reader) handOver(e inboxEntry) {
 	}
 	age := l.age(e)
 	for n := 0; frames.more(); n++ {
-		kind, name, body, err := frames.frame()
-		switch {
-		case err != nil:
+		kind, nameBytes, body, err := frames.frameInPlace()
+		if err != nil {
 			r.unreadable(e, err, max(1, e.messages-n))
 			return
-		case !kind.names(name):
+		}
+		name, ok := r.name(kind, nameBytes)
+		switch {
+		case !ok:
 			r.unreadable(e, fmt.Errorf("%.100q is not a name for a frame of kind %d", name, kind), 1)
 		case late && e.control:
 			// Whoever asked was told that it failed, and may have asked for
@@ -70,6 +73,36 @@ func (r *reader) handOver(e inboxEntry) {
 	}
 }
 
+// maxNames bounds how many names the reader keeps.
+const maxNames = 1024
+
+// named is a name that was found to be one for frames of a kind.
+type named struct {
+	kind kind
+	name string
+}
+
+// name returns a frame's name, and whether it is one for that kind. Those that
+// came lately are neither made nor looked at again.
+func (r *reader) name(k kind, b []byte) (name string, ok bool) {
+	if r.last.kind == k && r.last.name == string(b) {
+		return r.last.name, true
+	}
+	known, ok := r.names[named{k, string(b)}]
+	if !ok {
+		known = named{k, string(b)}
+		if !k.names(known.name) {
+			return known.name, false
+		}
+		if len(r.names) >= maxNames {
+			clear(r.names)
+		}
+		r.names[known] = known
+	}
+	r.last = known
+	return known.name, true
+}
+
 // unreadable counts what cannot be read. If it came for a receiver of a normal
 // channel, Redis took that one off the list; which it was is not known, so
 // Redis is told all of them again.
@@ -83,7 +116,7 @@ func (r *reader) unreadable(e inboxEntry, err error, messages int) {
 // framesOf reads an entry up to its frames, and opens them if they are sealed.
 // late is whether the sender has given the entry up.
 func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err error) {
-	entry := []byte(e.bytes)
+	entry := e.bytes
 	frames.rest = entry
 	h, err := frames.header()
 	if err != nil {
@@ -108,7 +141,7 @@ func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e 
 	case r.l.mailboxes.HandOver(channel, msg):
 		r.l.queues.delivered(channel)
 	default:
-		r.l.queues.giveBack(channel, e.score, []byte(e.bytes))
+		r.l.queues.giveBack(channel, e.score, bytes.Clone(e.bytes))
 		r.l.queues.arrived(channel)
 	}
 }

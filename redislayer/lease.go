@@ -88,7 +88,7 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 	s.clock.Store(seconds*int64(time.Second) + micros*int64(time.Microsecond) - (asked+answered)/2)
 	if made == 1 {
 		last, _ := reply[3].(string)
-		at, err := parsePosition(last)
+		at, err := parsePosition([]byte(last))
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *session) raise(ctx context.Context, c *conn, read progress) error {
 	if err != nil {
 		return err
 	}
-	last, err := parsePosition(info.LastGeneratedID)
+	last, err := parsePosition([]byte(info.LastGeneratedID))
 	if err != nil || !last.before(read.fetched) {
 		return err
 	}

@@ -182,6 +182,14 @@ func (v *values) head() head {
 	return h
 }
 
+// list returns how many values follow, or -1 if what comes is no list.
+func (v *values) list() int {
+	if h := v.head(); h.kind == '*' {
+		return h.n
+	}
+	return -1
+}
+
 // bytes returns a string in place, or nil if what comes is none.
 func (v *values) bytes() []byte {
 	h := v.head()

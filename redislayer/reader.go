@@ -1,16 +1,14 @@
 package redislayer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // probeInterval is how long a read waits for entries before it returns empty:
@@ -38,14 +36,14 @@ func (p readPosition) before(q readPosition) bool {
 
 func (p readPosition) next() readPosition { return readPosition{p.ms, p.seq + 1} }
 
-func parsePosition(id string) (readPosition, error) {
-	ms, seq, _ := strings.Cut(id, "-")
-	m, err := strconv.ParseUint(ms, 10, 64)
-	if err != nil {
-		return readPosition{}, err
+func parsePosition(id []byte) (readPosition, error) {
+	ms, seq, _ := bytes.Cut(id, []byte("-"))
+	m, err1 := strconv.ParseUint(string(ms), 10, 64)
+	s, err2 := strconv.ParseUint(string(seq), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return readPosition{}, fmt.Errorf("redislayer: the id of an entry: %w", err)
 	}
-	s, err := strconv.ParseUint(seq, 10, 64)
-	return readPosition{m, s}, err
+	return readPosition{m, s}, nil
 }
 
 // progress is how far a reader has come: the last entry handed over, the last
@@ -65,7 +63,7 @@ type reader struct {
 	source source
 
 	mu       sync.Mutex
-	read     progress
+	state    progress
 	made     readPosition // ids above it are of the inbox as it was last made
 	complete time.Time    // what was accepted before then has been handed over
 	vouched  time.Time    // complete, when the session last found the inbox
@@ -77,6 +75,10 @@ type reader struct {
 	// Only the reader's goroutine uses these.
 	opener   *opener
 	epochs   map[string]epoch
+	names    map[named]named
+	last     named // of them
+	entries  []inboxEntry
+	request  []byte
 	count    int           // entries to read at once, at most
 	patience time.Duration // beyond probeInterval, for a reply
 	untrim   int           // handed over since the last trim
@@ -92,7 +94,7 @@ type epoch struct {
 func newReader(l *Layer, source source) *reader {
 	return &reader{
 		l: l, source: source, begun: make(chan struct{}), done: make(chan struct{}),
-		opener: newOpener(l.keys.prefix, l.options.EncryptionKeys), epochs: map[string]epoch{},
+		opener: newOpener(l.keys.prefix, l.options.EncryptionKeys), epochs: map[string]epoch{}, names: map[named]named{},
 		count: readCount, patience: probeGrace,
 	}
 }
@@ -100,7 +102,7 @@ func newReader(l *Layer, source source) *reader {
 func (r *reader) progress() progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.read
+	return r.state
 }
 
 // readAllAt is when the reader had handed over all there was, as of the last
@@ -129,12 +131,12 @@ func (r *reader) restart(p readPosition) {
 		close(r.begun)
 	}
 	r.made, r.complete = p, time.Now()
-	r.read.messages, r.read.bytes = 0, 0
-	if r.read.before(p) {
-		r.read.readPosition = p
+	r.state.messages, r.state.bytes = 0, 0
+	if r.state.before(p) {
+		r.state.readPosition = p
 	}
-	if r.read.fetched.before(p) {
-		r.read.fetched = p
+	if r.state.fetched.before(p) {
+		r.state.fetched = p
 	}
 }
 
@@ -180,14 +182,12 @@ func (r *reader) finish(ctx context.Context, c *conn) error {
 	}
 	inbox := r.l.keys.inbox(r.l.process)
 	for {
-		entries, err := c.Do(ctx, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count).Slice()
-		if err != nil || len(entries) == 0 {
+		request := appendRequest(nil, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count)
+		if err := r.read(c, request, r.l.options.Timeout, entriesOf); err != nil || len(r.entries) == 0 {
 			return err
 		}
-		for _, e := range entries {
-			if err := r.entry(e); err != nil {
-				return err
-			}
+		for _, e := range r.entries {
+			r.entry(e)
 		}
 	}
 }
@@ -197,39 +197,33 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 	inbox := r.l.keys.inbox(r.l.process)
 	for {
 		asked := time.Now()
-		reply, err := c.Do(context.Background(), "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),
-			"STREAMS", inbox, r.progress().String()).Slice()
-		if err != nil && err != redis.Nil {
+		r.request = appendRequest(r.request[:0], "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),
+			"STREAMS", inbox, r.progress().String())
+		if err := r.read(c, r.request, probeInterval+r.patience, entriesOfStream); err != nil {
 			r.shrink(err)
 			if staleServer(err) {
 				r.source.reload(ctx)
 			}
 			return err
 		}
-		entries := entriesOf(reply)
-		if len(entries) > 0 {
-			last, err := idOf(entries[len(entries)-1])
-			if err != nil {
-				return err
-			}
+		if len(r.entries) > 0 {
+			last := r.entries[len(r.entries)-1].at
 			r.mu.Lock()
-			if r.read.fetched.before(last) {
-				r.read.fetched = last
+			if r.state.fetched.before(last) {
+				r.state.fetched = last
 			}
 			r.mu.Unlock()
 		}
-		for _, e := range entries {
-			if err := r.entry(e); err != nil {
-				return err
-			}
+		for _, e := range r.entries {
+			r.entry(e)
 		}
-		if len(entries) < r.count {
+		if len(r.entries) < r.count {
 			r.mu.Lock()
 			r.complete = asked
 			r.mu.Unlock()
 		}
 		r.count, r.patience = min(2*r.count, readCount), probeGrace
-		r.trim(len(entries) == 0)
+		r.trim(len(r.entries) == 0)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -245,72 +239,90 @@ func (r *reader) shrink(err error) {
 	}
 }
 
-// entriesOf finds the entries in the reply of XREAD on one stream.
-func entriesOf(reply []any) []any {
-	if len(reply) == 0 {
-		return nil
+// read makes a request and puts the entries of its reply into r.entries.
+func (r *reader) read(c *conn, request []byte, timeout time.Duration, entries func(*values, []inboxEntry) ([]inboxEntry, error)) error {
+	r.entries = r.entries[:0]
+	if err := c.pipe.write(request, timeout); err != nil {
+		return err
 	}
-	stream, _ := reply[0].([]any)
-	if len(stream) < 2 {
-		return nil
-	}
-	entries, _ := stream[1].([]any)
-	return entries
-}
-
-// idOf returns the id of an entry, which has two parts.
-func idOf(entry any) (readPosition, error) {
-	parts, _ := entry.([]any)
-	if len(parts) != 2 {
-		return readPosition{}, errors.New("redislayer: XREAD gave an entry that is none")
-	}
-	id, _ := parts[0].(string)
-	at, err := parsePosition(id)
-	if err != nil {
-		return at, fmt.Errorf("redislayer: XREAD gave the id %q: %w", id, err)
-	}
-	return at, nil
-}
-
-// entry hands over one entry and moves the position behind it.
-func (r *reader) entry(entry any) error {
-	at, err := idOf(entry)
+	reply, err := c.pipe.fetch()
 	if err != nil {
 		return err
 	}
-	parts := entry.([]any)
-	fields, _ := parts[1].([]any)
-	e := inboxEntry{at: at, messages: 1}
-	for i := 0; i+1 < len(fields); i += 2 {
-		value, _ := fields[i+1].(string)
-		switch fields[i] {
-		case "e":
-			e.bytes = value
-		case "c":
-			e.bytes, e.control = value, true
-		case "s":
-			e.score = value
-		case "n":
-			n, _ := strconv.Atoi(value)
-			e.messages = min(max(n, 1), maxEntryMessages)
-		}
+	if reply[0] == '-' {
+		return (&values{b: reply}).value().(replyError)
 	}
-	if e.bytes != "" {
+	r.entries, err = entries(&values{b: reply}, r.entries)
+	return err
+}
+
+// entriesOfStream appends the entries in a reply of XREAD on one stream.
+func entriesOfStream(v *values, entries []inboxEntry) ([]inboxEntry, error) {
+	switch streams := v.list(); {
+	case streams <= 0:
+		return entries, nil
+	case streams != 1 || v.list() != 2 || v.bytes() == nil:
+		return nil, errNoEntries
+	}
+	return entriesOf(v, entries)
+}
+
+var errNoEntries = errors.New("redislayer: a read of the inbox gave what are no entries")
+
+// entriesOf appends the entries in a reply of XRANGE.
+func entriesOf(v *values, entries []inboxEntry) ([]inboxEntry, error) {
+	n := v.list()
+	if n < 0 {
+		return nil, errNoEntries
+	}
+	for range n {
+		if v.list() != 2 {
+			return nil, errNoEntries
+		}
+		at, err := parsePosition(v.bytes())
+		if err != nil {
+			return nil, err
+		}
+		e := inboxEntry{at: at, messages: 1}
+		fields := v.list()
+		if fields < 0 || fields%2 != 0 {
+			return nil, errNoEntries
+		}
+		for range fields / 2 {
+			switch field, value := v.bytes(), v.bytes(); string(field) {
+			case "e":
+				e.bytes = value
+			case "c":
+				e.bytes, e.control = value, true
+			case "s":
+				e.score = string(value)
+			case "n":
+				n, _ := decimal(value)
+				e.messages = min(max(n, 1), maxEntryMessages)
+			}
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// entry hands over one entry and moves the position behind it.
+func (r *reader) entry(e inboxEntry) {
+	if len(e.bytes) > 0 {
 		r.handOver(e)
 	}
 	r.mu.Lock()
-	if r.read.before(at) {
-		r.read.readPosition = at
+	if r.state.before(e.at) {
+		r.state.readPosition = e.at
 	}
-	counted := !e.control && e.score == "" && e.bytes != ""
-	if counted && r.made.before(at) {
-		r.read.messages += uint64(e.messages)
-		r.read.bytes += uint64(len(e.bytes))
+	counted := !e.control && e.score == "" && len(e.bytes) > 0
+	if counted && r.made.before(e.at) {
+		r.state.messages += uint64(e.messages)
+		r.state.bytes += uint64(len(e.bytes))
 	}
 	r.mu.Unlock()
 	r.untrim += e.messages
 	r.untrimB += len(e.bytes)
-	return nil
 }
 
 // trim removes at Redis what was handed over: now and then, and when idle.

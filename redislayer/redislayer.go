@@ -191,9 +191,16 @@ func (l *Layer) NewChannel(ctx context.Context, prefix string) (string, error) {
 
 // Receive implements [layer.Layer].
 func (l *Layer) Receive(ctx context.Context, channel string) (layer.Message, error) {
-	var buf [1]layer.Message
-	_, err := l.ReceiveBatch(ctx, channel, buf[:])
-	return buf[0], err
+	if !layer.IsProcessSpecific(channel) {
+		var buf [1]layer.Message
+		_, err := l.receiveNormal(ctx, channel, buf[:])
+		return buf[0], err
+	}
+	msg, err := l.mailboxes.Receive(ctx, channel)
+	if err == layer.ErrChannelGone && !l.owns(channel) {
+		err = layer.ErrForeignChannel
+	}
+	return msg, err
 }
 
 // ReceiveBatch implements [layer.BatchReceiver]. From a normal channel it

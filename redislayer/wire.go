@@ -104,17 +104,21 @@ func (r *entryReader) header() (h header, err error) {
 func (r *entryReader) more() bool { return len(r.rest) > 0 }
 
 func (r *entryReader) frame() (k kind, name string, body []byte, err error) {
+	k, n, body, err := r.frameInPlace()
+	return k, string(n), body, err
+}
+
+func (r *entryReader) frameInPlace() (k kind, name, body []byte, err error) {
 	if len(r.rest) == 0 {
-		return 0, "", nil, errTruncated
+		return 0, nil, nil, errTruncated
 	}
 	k = kind(r.rest[0])
 	r.rest = r.rest[1:]
-	n, err := r.bytes()
-	if err != nil {
-		return 0, "", nil, err
+	if name, err = r.bytes(); err != nil {
+		return 0, nil, nil, err
 	}
 	body, err = r.bytes()
-	return k, string(n), body, err
+	return k, name, body, err
 }
 
 func (r *entryReader) bytes() ([]byte, error) {

@@ -151,7 +151,7 @@ func FuzzEntry(f *testing.F) {
 			before := l.Stats().Dropped
 			var start, end runtime.MemStats
 			runtime.ReadMemStats(&start)
-			l.reader.handOver(inboxEntry{bytes: string(entry), messages: min(max(n, 1), maxEntryMessages), control: control, score: score})
+			l.reader.handOver(inboxEntry{bytes: entry, messages: min(max(n, 1), maxEntryMessages), control: control, score: score})
 			runtime.ReadMemStats(&end)
 			// The other goroutine, which tries to connect, takes its part of it.
 			if used := end.TotalAlloc - start.TotalAlloc; used > 1<<20+100*uint64(len(entry)) {
@@ -163,7 +163,7 @@ func FuzzEntry(f *testing.F) {
 
 			// A sender that the fuzzer cannot have raised the epoch of.
 			next := appendFrame(header{"next", math.MaxUint64, 1}.append(nil), kindChannel, channel, encode(t, map[string]any{"a": "next"}))
-			l.reader.handOver(inboxEntry{bytes: string(newSealer(DefaultPrefix, l.options.EncryptionKeys).seal(next, "")), messages: 1})
+			l.reader.handOver(inboxEntry{bytes: newSealer(DefaultPrefix, l.options.EncryptionKeys).seal(next, ""), messages: 1})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			msg, err := l.Receive(ctx, channel)
 			cancel()
