@@ -78,9 +78,9 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 		process: rand.Text()[:20],
 	}
 	var source source
-	if client, ok := client.(*redis.ClusterClient); ok {
+	if ofCluster, ok := client.(*redis.ClusterClient); ok {
 		l.keys.cluster = true
-		l.cluster = newCluster(l, client)
+		l.cluster = newCluster(l, ofCluster)
 		source = l.cluster.home()
 	} else if source, err = newSource(client); err != nil {
 		return nil, err
