@@ -220,6 +220,11 @@ func (m *model) check(t *rapid.T) {
 				want = append(want, room)
 			}
 		}
+		for _, room := range m.rooms {
+			if got, want := m.real.Has(room, channel), slices.Contains(want, room); got != want {
+				t.Fatalf("Has(%s, %s) = %v, want %v", room, channel, got, want)
+			}
+		}
 		m.same(t, "GroupsOf "+channel, m.real.GroupsOf(channel), want)
 	}
 }

@@ -44,6 +44,18 @@ func (g *Groups) MembersWith(group string) iter.Seq2[string, any] {
 	}
 }
 
+// Has reports whether the channel is a member of the group now.
+func (g *Groups) Has(group, channel string) bool {
+	cs, gs := g.channelShard(channel), g.groupShard(group)
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	gs.mu.RLock()
+	gr := gs.groups.get(group)
+	gs.mu.RUnlock()
+	m := cs.membershipLocked(channel, gr)
+	return m != nil && m.until.Load() > g.now()
+}
+
 // GroupsOf returns the names of the groups that the channel is in, in no
 // order. The caller owns the slice.
 func (g *Groups) GroupsOf(channel string) []string {
