@@ -1,0 +1,175 @@
+package channelsredis
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// GroupAdd implements [layer.Layer] for channels of this process, and normal
+// ones that it receives on; for any other the error matches
+// [layer.ErrForeignChannel] and names the channel: let the process whose channel
+// it is add it. GroupAdd returns when the subscription is confirmed, so only the
+// first member that this process has in a group waits for Redis. After an error
+// that matches [layer.ErrUnavailable], or ctx's, the membership has begun, and
+// counts as soon as Redis is back; discarding it is fine too.
+func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
+	if err := l.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	specific := layer.IsProcessSpecific(channel)
+	if specific && !l.owns(channel) || !specific && !l.normals.has(channel) {
+		return &layer.Error{Op: "group add", Name: channel, Err: fmt.Errorf(
+			"%w: on a PubSub bus a process adds its own channels, and normal ones that it receives on", layer.ErrForeignChannel)}
+	}
+	topic := l.groupTopic(group)
+	lock := l.lock(group)
+	lock.Lock()
+	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
+	subscription := l.host(topic).sub.subscribe(topic, false)
+	lock.Unlock()
+	// Looked at after adding: a channel that goes away at the same time is
+	// either seen to be gone here, or leaves its groups after this one.
+	if specific && !l.mailboxes.Has(channel) {
+		l.leave(group, channel)
+		return l.closedOr(layer.ErrChannelGone)
+	}
+	return l.host(topic).sub.wait(ctx, subscription)
+}
+
+// GroupDiscard implements [layer.Layer]. It does not wait for Redis. Channels of
+// other processes are in no group as far as this one knows: for them it does
+// nothing.
+func (l *PubSub) GroupDiscard(ctx context.Context, group, channel string) error {
+	if err := l.checkMembership(ctx, group, channel); err != nil {
+		return err
+	}
+	l.leave(group, channel)
+	return nil
+}
+
+func (l *PubSub) checkMembership(ctx context.Context, group, channel string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := layer.ValidateGroup(group); err != nil {
+		return err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return err
+	}
+	return l.closedOr(nil)
+}
+
+// leave ends a membership, and the subscription with the last.
+func (l *PubSub) leave(group, channel string) {
+	if l.groups.Discard(group, channel) {
+		l.unsubscribeEmpty(group)
+	}
+}
+
+// leaveAll ends all memberships of a channel that is gone.
+func (l *PubSub) leaveAll(channel string) {
+	for _, group := range l.groups.DiscardChannel(channel) {
+		l.unsubscribeEmpty(group)
+	}
+}
+
+// unsubscribeEmpty ends the subscription to a group that has lost its last
+// member, unless it has got another since.
+func (l *PubSub) unsubscribeEmpty(group string) {
+	topic := l.groupTopic(group)
+	lock := l.lock(group)
+	lock.Lock()
+	defer lock.Unlock()
+	if l.groups.Len(group) == 0 {
+		l.host(topic).sub.unsubscribe(topic)
+	}
+}
+
+var lockSeed = maphash.MakeSeed()
+
+func (l *PubSub) lock(group string) *sync.Mutex {
+	return &l.locks[maphash.String(lockSeed, group)%uint64(len(l.locks))]
+}
+
+const groupInfix = "__group__"
+
+// groupTopic is the Redis channel of a group.
+func (l *PubSub) groupTopic(group string) string { return l.options.Prefix + groupInfix + group }
+
+func (l *PubSub) groupOf(topic string) (group string, ok bool) {
+	rest, ok := strings.CutPrefix(topic, l.options.Prefix)
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(rest, groupInfix)
+}
+
+// pubsubNormals are the normal channels that this process receives on.
+type pubsubNormals struct {
+	l  *PubSub
+	mu sync.Mutex
+	m  map[string]*normalUse
+}
+
+type normalUse struct {
+	receivers int
+	left      time.Time // when the last one went
+}
+
+func newPubSubNormals(l *PubSub) *pubsubNormals {
+	return &pubsubNormals{l: l, m: map[string]*normalUse{}}
+}
+
+func (n *pubsubNormals) begin(channel string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	use := n.m[channel]
+	if use == nil {
+		use = &normalUse{}
+		channel = strings.Clone(channel)
+		n.m[channel] = use
+		n.l.host(channel).sub.subscribe(channel, false)
+	}
+	use.receivers++
+}
+
+func (n *pubsubNormals) end(channel string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	use := n.m[channel]
+	if use.receivers--; use.receivers == 0 {
+		use.left = time.Now()
+	}
+}
+
+// has reports whether the process is subscribed to the channel.
+func (n *pubsubNormals) has(channel string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.m[channel] != nil
+}
+
+// sweep ends the subscriptions that nobody has used for as long as a message
+// may stay unread.
+func (n *pubsubNormals) sweep() {
+	var gone []string
+	n.mu.Lock()
+	for channel, use := range n.m {
+		if use.receivers == 0 && time.Since(use.left) >= n.l.options.Expiry {
+			delete(n.m, channel)
+			n.l.host(channel).sub.unsubscribe(channel)
+			gone = append(gone, channel)
+		}
+	}
+	n.mu.Unlock()
+	for _, channel := range gone {
+		n.l.leaveAll(channel)
+	}
+}

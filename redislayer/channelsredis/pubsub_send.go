@@ -1,0 +1,169 @@
+package channelsredis
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/codec"
+	"github.com/channellayer/channellayer/layer/mailbox"
+)
+
+// Send implements [layer.Layer]. To a channel of this process it needs no
+// Redis. Otherwise it returns once Redis has given the message to the
+// connections of those who receive it: if a mailbox turns out to be full there,
+// the message is dropped and counted by that process.
+//
+// Beyond the contract, [layer.ErrChannelGone] is returned for a normal channel,
+// and for one of a Python process, on which nobody receives now.
+func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) error {
+	if err := l.checkSend(ctx, msg); err != nil {
+		return err
+	}
+	own := l.owns(channel)
+	if own {
+		if l.strays.Load() == 0 {
+			err := l.mailboxes.Put(channel, msg)
+			if err == nil {
+				l.counters.sent.Add(1)
+			}
+			return err
+		}
+		// What this process sent to a group may still be on its way here, and
+		// its sender has given up waiting: this must not overtake it.
+		if !l.mailboxes.Has(channel) {
+			return layer.NotSent(l.closedOr(layer.ErrChannelGone))
+		}
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return err
+	}
+	body, err := l.encode(msg)
+	if err != nil {
+		return layer.NotSent(err)
+	}
+	m := &publish{channel: channel, body: body, echo: own || l.normals.has(channel)}
+	if err := l.host(channel).pub.send(ctx, m); err != nil {
+		return err
+	}
+	if m.receivers == 0 {
+		return layer.ErrChannelGone
+	}
+	l.counters.sent.Add(1)
+	return nil
+}
+
+// GroupSend implements [layer.Layer]. It is one PUBLISH, whatever the number of
+// members and processes. When it returns, members in this process have the
+// message.
+func (l *PubSub) GroupSend(ctx context.Context, group string, msg layer.Message) error {
+	if err := l.checkSend(ctx, msg); err != nil {
+		return err
+	}
+	if err := layer.ValidateGroup(group); err != nil {
+		return err
+	}
+	body, err := l.encode(msg)
+	if err != nil {
+		return layer.NotSent(err)
+	}
+	topic := l.groupTopic(group)
+	if err := l.host(topic).pub.send(ctx, &publish{channel: topic, body: body, echo: l.groups.Len(group) > 0}); err != nil {
+		return err
+	}
+	l.counters.groupSent.Add(1)
+	return nil
+}
+
+func (l *PubSub) checkSend(ctx context.Context, msg layer.Message) error {
+	if err := ctx.Err(); err != nil {
+		return layer.NotSent(err)
+	}
+	if l.closed.Load() {
+		return layer.NotSent(layer.ErrClosed)
+	}
+	return l.options.checkMessage(l.limits, msg)
+}
+
+// encode makes what is published of a message.
+func (l *PubSub) encode(msg layer.Message) ([]byte, error) {
+	var body []byte
+	var err error
+	if _, ok := l.options.SerializerFormat.(MsgPack); ok {
+		body, err = codec.Encode(msg) // once, however often it is sent
+	} else {
+		body, err = l.options.SerializerFormat.Append(nil, msg, nil)
+	}
+	if err != nil || l.fernet == nil {
+		return body, err
+	}
+	return l.fernet.seal(nil, body), nil
+}
+
+// decode makes a message of what came for a channel or group. What cannot be
+// read, or is too large, is counted.
+func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Message, ok bool) {
+	if oversize > 0 {
+		l.drop(layer.DropOversized, name, 1)
+		return msg, false
+	}
+	var err error
+	if l.fernet != nil {
+		body, err = l.fernet.open(body, 0)
+	}
+	if err == nil {
+		var address []string
+		if msg, address, err = l.options.SerializerFormat.Decode(body); err == nil && address != nil {
+			err = undecodable("it has the key %s, which only Core's messages have", layer.ReservedKey)
+		}
+	}
+	switch {
+	case err != nil:
+		l.undecodable(name, fmt.Errorf("on %q: %w", name, err))
+		return msg, false
+	case msg.Size() > l.options.MaxMessageSize:
+		l.drop(layer.DropOversized, name, 1)
+		return msg, false
+	}
+	return msg, true
+}
+
+// mostWire is how many bytes on the wire a message may take at most: more than
+// any form of one of MaxMessageSize does.
+func (l *PubSub) mostWire() int { return 8*l.options.MaxMessageSize + 4096 }
+
+// arrivedOwn takes what was published to one channel of this process.
+func (l *PubSub) arrivedOwn(channel string, body []byte, oversize int) {
+	if msg, ok := l.decode(channel, body, oversize); ok {
+		l.taken(channel, l.mailboxes.Put(channel, msg))
+	}
+}
+
+// arrived takes what was published to a group or a normal channel.
+func (l *PubSub) arrived(topic string, body []byte, oversize int) {
+	group, isGroup := l.groupOf(topic)
+	if !isGroup {
+		l.arrivedOwn(topic, body, oversize)
+		return
+	}
+	msg, ok := l.decode(group, body, oversize)
+	if !ok {
+		return
+	}
+	fan := l.mailboxes.Fan(msg, 0)
+	for channel, ref := range l.groups.MembersWith(group) {
+		ref, _ := ref.(mailbox.Ref)
+		l.taken(channel, fan.Put(channel, ref))
+	}
+}
+
+// taken counts a message that a mailbox did not take.
+func (l *PubSub) taken(channel string, err error) {
+	switch err {
+	case nil:
+	case layer.ErrChannelFull:
+		l.drop(layer.DropFull, channel, 1)
+	default: // released, or the layer was closed
+		l.drop(layer.DropClosed, channel, 1)
+	}
+}
