@@ -123,6 +123,28 @@ func TestReceiverGoesAway(t *testing.T) {
 	})
 }
 
+// An offer that met a receiver who had asked, and then gave up, is not lost.
+func TestOfferedToOneWhoLeaves(t *testing.T) {
+	for range 20 { // the bus picks at random whom it tells
+		bubble(t, 3, layer.Limits{}, func(t *testing.T, b *bus, nodes []*node) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			b.do(func() { b.deaf = true })
+			go func() {
+				_, err := nodes[0].receive(ctx, "jobs")
+				ended <- err
+			}()
+			synctest.Wait()
+			b.do(func() { b.deaf = false })
+			got := collect(t, nodes[1:2])
+			nodes[2].send(t, 1)
+			cancel()
+			require.ErrorIs(t, <-ended, context.Canceled)
+			require.EqualValues(t, 1, <-got)
+		})
+	}
+}
+
 func TestErrors(t *testing.T) {
 	bubble(t, 2, layer.Limits{Capacity: 1}, func(t *testing.T, b *bus, nodes []*node) {
 		n, ctx := nodes[0], t.Context()

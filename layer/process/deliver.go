@@ -67,12 +67,13 @@ func (p *Process) Put(channel string, msg layer.Message, age time.Duration) bool
 
 // Deliver puts a message to a group that was accepted age ago, or 0, into the
 // mailboxes of all members that are here. It returns how many took it. Others
-// are counted as by Put.
+// are counted as by Put, but for a channel that ends at this moment, which is
+// no member any more.
 func (p *Process) Deliver(group string, msg layer.Message, age time.Duration) (taken int) {
 	fan := p.mailboxes.Fan(msg, age)
 	for channel, value := range p.groups.MembersWith(group) {
 		ref, _ := value.(mailbox.Ref)
-		if p.taken(channel, fan.Put(channel, ref)) {
+		if err := fan.Put(channel, ref); err != layer.ErrChannelGone && p.taken(channel, err) {
 			taken++
 		}
 	}

@@ -169,6 +169,11 @@ func TestDeliver(t *testing.T) {
 		require.Equal(t, 1, p.Deliver("room", numbered(5), 30*time.Second))
 		p.wantTold("full 3 1")
 		require.Zero(t, p.Deliver("nobody", numbered(6), 0))
+		gone := p.newChannel()
+		require.NoError(t, p.Join("gone", gone))
+		p.Mailboxes().Release(gone) // at this moment: its membership is still there
+		require.Zero(t, p.Deliver("gone", numbered(6), 0))
+		p.wantTold()
 		p.receive(ada, 4)
 		time.Sleep(30 * time.Second)
 		p.receive(full, 1, 2)
