@@ -11,18 +11,10 @@ import (
 	"github.com/channellayer/channellayer/layer"
 )
 
-// interest is what a subscription is for. Subjects are the prefix, what, name
-// and, for a process, what it is told.
-type interest struct {
-	what  string // process, all, group, held, want
-	name  string
-	queue string // in NATS's sense; "" for none
-}
-
 type subscription struct {
 	*nats.Subscription
+	needed    func() bool
 	confirmed atomic.Bool // the server is known to have it
-	dropped   int         // by the client, as far as reported; guarded by the layer's mu
 }
 
 // token makes one token of a name: its dots would be token separators, and
@@ -30,8 +22,15 @@ type subscription struct {
 func token(name string) string    { return strings.ReplaceAll(name, ".", "~") }
 func untoken(token string) string { return strings.ReplaceAll(token, "~", ".") }
 
+// Subjects are the prefix, what they are for (process, all, group, or a role in
+// normal channels), a name and, for a process, what it is told.
 func (l *Layer) subject(what, name string) string {
 	return l.options.Prefix + "." + what + "." + token(name)
+}
+
+func (l *Layer) parse(subject string) (what, name string) {
+	what, rest, _ := strings.Cut(strings.TrimPrefix(subject, l.options.Prefix+"."), ".")
+	return what, untoken(rest)
 }
 
 // toProcess is where a process is told something about a channel.
@@ -52,20 +51,18 @@ func (l *Layer) connect(ctx context.Context, url string) (err error) {
 		nats.ReconnectBufSize(-1), nats.NoEcho(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.Timeout(wait), nats.FlusherTimeout(l.options.Timeout), nats.DrainTimeout(l.options.Timeout),
-		nats.ReconnectHandler(func(*nats.Conn) { l.reconnected() }),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what is dropped is counted by keepHouse
-		nats.ClosedHandler(func(*nats.Conn) { close(l.ended) }))...)
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // what is dropped is counted by keepHouse
 	return err
 }
 
 // reconnected reports the gap, once the server has the subscriptions again.
 // nats.go calls it in order, from a goroutine of its own.
-func (l *Layer) reconnected() {
+func (l *Layer) reconnected(conn *nats.Conn) {
 	from := time.Unix(0, l.alive.Load())
-	if l.conn.FlushTimeout(l.options.Timeout) != nil {
-		l.conn.ForceReconnect() // and then again; it does nothing to one that was closed
+	if conn.FlushTimeout(l.options.Timeout) != nil {
+		conn.ForceReconnect() // and then again; it does nothing to one that was closed
 	} else {
-		l.gap(from, time.Now(), "the connection to NATS was lost")
+		l.process.Gap(from, time.Now(), "the connection to NATS was lost")
 	}
 	l.reconnects.Add(1)
 }
@@ -76,132 +73,82 @@ func (l *Layer) flush(ctx context.Context) error {
 	return l.problem(ctx, l.conn.FlushWithContext(bounded))
 }
 
-func (l *Layer) subscribe(i interest) (*subscription, error) {
+func always() bool { return true }
+
+// subscribe subscribes, or unsubscribes, if that is needed. Whoever changes what
+// is needed calls it afterwards, so the last to have the lock leaves it right.
+// It returns the subscription that there is then, or nil.
+func (l *Layer) subscribe(subject, queue string, needed func() bool) (*subscription, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.subscribeLocked(i)
-}
-
-func (l *Layer) subscribeLocked(i interest) (*subscription, error) {
-	if s := l.subs[i]; s != nil {
-		return s, nil
-	}
-	subject := l.subject(i.what, i.name)
-	if i.what == "process" {
-		subject += ".>"
-	}
-	s, err := l.conn.ChanQueueSubscribe(subject, i.queue, l.in)
-	if err != nil {
-		return nil, err
-	}
-	l.subs[i] = &subscription{Subscription: s}
-	return l.subs[i], nil
-}
-
-func (l *Layer) unsubscribeLocked(i interest) {
-	if s := l.subs[i]; s != nil {
-		l.lost += l.droppedLocked(s)
+	s := l.subs[[2]string{subject, queue}]
+	switch is := needed(); {
+	case is && s == nil:
+		made, err := l.conn.ChanQueueSubscribe(subject, queue, l.in)
+		if err != nil {
+			return nil, err
+		}
+		l.subs[[2]string{subject, queue}] = &subscription{Subscription: made, needed: needed}
+	case !is && s != nil:
+		l.lost -= s.droppedSoFar()
 		s.Unsubscribe() // an error means that the connection is closed
-		delete(l.subs, i)
+		delete(l.subs, [2]string{subject, queue})
 	}
+	return l.subs[[2]string{subject, queue}], nil
 }
 
-// droppedLocked is how many messages the client has dropped since it was last
-// called, since l.in was full.
-func (l *Layer) droppedLocked(s *subscription) int {
-	all, err := s.Dropped()
-	if err != nil {
-		return 0
-	}
-	n := all - s.dropped
-	s.dropped = all
-	return n
+// droppedSoFar is how many messages nats.go has dropped, since l.in was full.
+func (s *subscription) droppedSoFar() int {
+	n, _ := s.Dropped()
+	return max(0, n)
 }
 
-// houseEvery is how often the layer makes sure that the server is there, and
-// heals what a lost message may have left behind.
-const houseEvery = time.Second
-
+// keepHouse makes sure every second that the server is there, and heals what a
+// lost message may have left behind.
 func (l *Layer) keepHouse() {
-	ticker := time.NewTicker(houseEvery)
-	defer ticker.Stop()
-	for tick := 1; ; tick++ {
-		began := time.Now()
-		reconnects := l.reconnects.Load()
+	tick := time.Tick(time.Second)
+	for {
+		began, reconnects := time.Now(), l.reconnects.Load()
 		select {
-		case <-ticker.C:
-		case <-l.ended:
+		case <-tick:
+		case <-l.done:
 			return
 		}
-		if tick%60 == 0 {
-			l.sweepGroups()
-		}
-		l.endExpired()
-		l.reportSlow(began)
-		l.healNormal()
+		l.lookAtSubscriptions(began)
+		l.normal.Heal()
 		switch asked := time.Now(); {
 		case l.conn.FlushTimeout(l.options.Timeout) == nil:
 			// A reconnect that is not reported yet needs the older time.
 			if l.conn.Stats().Reconnects == reconnects {
 				l.alive.Store(asked.UnixNano())
 			}
-		case l.conn.IsConnected() && !l.closed.Load():
+		case l.conn.IsConnected() && l.process.Check(context.Background()) == nil:
 			l.conn.ForceReconnect()
 		}
 	}
 }
 
-// reportSlow reports what this process was too slow for.
-func (l *Layer) reportSlow(since time.Time) {
+// lookAtSubscriptions reports what this process was too slow for, and ends those
+// that nobody needs any more: channels end, and memberships expire.
+func (l *Layer) lookAtSubscriptions(since time.Time) {
+	var idle []*subscription
 	l.mu.Lock()
-	n := l.lost
-	l.lost = 0
+	clear(l.gone)
+	dropped := 0
 	for _, s := range l.subs {
-		n += l.droppedLocked(s)
-	}
-	l.mu.Unlock()
-	if n > 0 {
-		l.drop(layer.DropFull, "", n)
-		l.gap(since, time.Now(), "messages came faster than this process put them into mailboxes")
-	}
-}
-
-// counters are what the mailboxes do not count.
-type counters struct {
-	sent, groupSent, gaps atomic.Uint64
-	dropped               [len(layer.Drops{})]atomic.Uint64
-
-	alive      atomic.Int64  // when the server was last known to be there
-	reconnects atomic.Uint64 // reported
-	lost       int           // dropped by the client for subscriptions that ended since; guarded by the layer's mu
-}
-
-// Stats implements [layer.Statser].
-func (l *Layer) Stats() layer.Stats {
-	boxes := l.mailboxes.Stats()
-	stats := layer.Stats{Sent: l.sent.Load(), GroupSent: l.groupSent.Load(), Received: boxes.Received,
-		Abandoned: boxes.Abandoned, Gaps: l.gaps.Load(), Dropped: boxes.Dropped}
-	for reason := range l.dropped {
-		stats.Dropped[reason] += l.dropped[reason].Load()
-	}
-	return stats
-}
-
-func (l *Layer) drop(reason layer.DropReason, name string, count int) {
-	l.dropped[reason].Add(uint64(count))
-	if l.options.Observer.Dropped != nil {
-		l.options.Observer.Dropped(reason, name, count)
-	}
-}
-
-func (l *Layer) gap(from, to time.Time, reason string) {
-	l.gaps.Add(1)
-	if l.options.Observer.Gap != nil {
-		l.options.Observer.Gap(from, to, reason)
-	}
-	if l.options.GapMessage.Len() > 0 {
-		for channel := range l.mailboxes.Channels() {
-			l.mailboxes.Notify(channel, l.options.GapMessage)
+		dropped += s.droppedSoFar()
+		if !s.needed() {
+			idle = append(idle, s)
 		}
+	}
+	n := dropped - l.lost
+	l.lost = dropped
+	l.mu.Unlock()
+	for _, s := range idle {
+		l.subscribe(s.Subject, s.Queue, s.needed)
+	}
+	if n > 0 {
+		l.process.Drop(layer.DropFull, "", n)
+		l.process.Gap(since, time.Now(), "messages came faster than this process put them into mailboxes")
 	}
 }

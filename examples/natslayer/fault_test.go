@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	natslayer "github.com/channellayer/channellayer/examples/natslayer"
@@ -115,7 +116,7 @@ func talk(t *testing.T, readerURL, writerURL string, fault func()) {
 	var atReader, atWriter seen
 	limits := layer.Limits{Capacity: 1 << 16}
 	reader := open(t, readerURL, natslayer.Options{Limits: limits, Observer: atReader.observer(),
-		GapMessage: layer.NewMessage(map[string]any{"type": "gap"})})
+		GapMessage: layer.NewMessage(map[string]any{"type": "gap"}), GapSpread: 100 * time.Millisecond})
 	writer := open(t, writerURL, natslayer.Options{Limits: limits, Observer: atWriter.observer()})
 	ctx := t.Context()
 	channel, err := reader.NewChannel(ctx, "")
@@ -268,7 +269,7 @@ func TestSlowConsumer(t *testing.T) {
 		}
 		dropped(reason, name, count)
 	}
-	reader := open(t, s.ClientURL(), natslayer.Options{Limits: layer.Limits{Capacity: 1000}, Observer: observer, Pending: 10})
+	reader := open(t, s.ClientURL(), natslayer.Options{Limits: layer.Limits{Capacity: 1000}, Observer: observer, NATS: []nats.Option{nats.SyncQueueLen(10)}})
 	writer := open(t, s.ClientURL(), natslayer.Options{Limits: layer.Limits{Capacity: 1000}})
 	ctx := t.Context()
 	channel, err := reader.NewChannel(ctx, "")

@@ -13,20 +13,17 @@ package natslayer
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/channellayer/channellayer/groups"
 	"github.com/channellayer/channellayer/layer"
-	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/layer/exchange"
+	"github.com/channellayer/channellayer/layer/process"
 )
 
 // Options configures a Layer. The zero value means the defaults.
@@ -35,60 +32,44 @@ type Options struct {
 	// default what the server's max_payload allows, 4 MiB at most.
 	Limits layer.Limits
 
-	// Observer is told of drops, gaps and abandoned channels.
-	Observer layer.Observer
+	Observer   layer.Observer // told of drops, gaps and abandoned channels
+	GapMessage layer.Message  // given to every channel after a gap; see [process.Options]
+	GapSpread  time.Duration  // over so long; default 5 s
 
-	// Prefix is the first token of every subject. Default "channellayer".
-	Prefix string
+	Prefix  string        // what every subject begins with; default "channellayer"
+	Timeout time.Duration // bounds what waits for NATS; default 5 s
 
-	// Timeout bounds what waits for NATS. Default 5 s.
-	Timeout time.Duration
-
-	// Pending is how many messages may wait in this process to be put into
-	// mailboxes. Beyond it they are dropped, counted as [layer.DropFull], and
-	// a gap is reported. Default 65536.
-	Pending int
-
-	// GapMessage is given to every channel of this layer after a gap, so that
-	// clients look anew. Default none.
-	GapMessage layer.Message
-
-	// NATS is for the connection: credentials, TLS. Reconnecting, buffering
-	// and echo are the layer's business.
+	// NATS is for the connection: credentials, TLS; [nats.SyncQueueLen] is how
+	// many messages may wait to be put into mailboxes. Beyond it they are
+	// dropped, counted as [layer.DropFull], and a gap is reported. Default
+	// 65536. Reconnecting, buffering and echo are the layer's business.
 	NATS []nats.Option
 }
 
 // Layer is a [layer.Layer] over one NATS connection. Make one with [Open].
 type Layer struct {
-	options   Options
-	limits    layer.Limits
-	process   string // this layer's, random: a token in its channels' names and its subject
-	made      atomic.Uint64
-	mailboxes *mailbox.Set
-	groups    *groups.Groups // of this layer's own channels
-	counters
+	options Options
+	process *process.Process   // its channels and memberships
+	normal  *exchange.Exchange // normal channels
 
-	conn *nats.Conn
-	in   chan *nats.Msg // of all subscriptions: one queue keeps the connection's order
+	conn       *nats.Conn
+	in         chan *nats.Msg // of all subscriptions: one queue keeps the connection's order
+	alive      atomic.Int64   // when the server was last known to be there
+	reconnects atomic.Uint64  // reported
+	done       chan struct{}  // closed when the connection has ended, and all is distributed
+	running    sync.WaitGroup
 
-	mu      sync.RWMutex
-	subs    map[interest]*subscription
-	adopted map[string]map[string]time.Time // until when normal channels are in groups through this layer
-	normal  map[string]*demand              // for messages of normal channels
-	gone    map[string]time.Time            // when NATS said that a process is not there
-
-	closed  atomic.Bool
-	ended   chan struct{} // closed with the connection
-	running sync.WaitGroup
+	mu   sync.RWMutex
+	subs map[[2]string]*subscription // by subject and queue
+	gone map[string]bool             // processes of which NATS has said within the last second that they are not there
+	lost int                         // dropped by nats.go for these subscriptions, as far as reported
 }
 
-var (
-	_ layer.Layer         = (*Layer)(nil)
-	_ layer.Releaser      = (*Layer)(nil)
-	_ layer.Pinger        = (*Layer)(nil)
-	_ layer.BatchReceiver = (*Layer)(nil)
-	_ layer.Statser       = (*Layer)(nil)
-)
+var _ layer.Layer = (*Layer)(nil)
+var _ layer.Releaser = (*Layer)(nil)
+var _ layer.Pinger = (*Layer)(nil)
+var _ layer.BatchReceiver = (*Layer)(nil)
+var _ layer.Statser = (*Layer)(nil)
 
 // Open connects to the NATS servers at url (several with commas between) and
 // returns once it has subscribed. From then on it reconnects by itself, for as
@@ -96,74 +77,56 @@ var (
 //
 // Errors: [layer.ErrInvalidOption], also for a MaxMessageSize above the
 // server's max_payload; those of [nats.Connect]; ctx's.
-func Open(ctx context.Context, url string, options Options) (*Layer, error) {
+func Open(ctx context.Context, url string, options Options) (l *Layer, err error) {
 	options.Prefix = cmp.Or(options.Prefix, "channellayer")
 	options.Timeout = cmp.Or(options.Timeout, 5*time.Second)
-	options.Pending = cmp.Or(options.Pending, 1<<16)
-	if options.Timeout < 0 || options.Pending < 0 || layer.ValidateGroup(options.Prefix) != nil {
-		return nil, fmt.Errorf("natslayer: %w: Timeout %v, Pending %d, Prefix %q", layer.ErrInvalidOption, options.Timeout, options.Pending, options.Prefix)
+	if options.Timeout < 0 || layer.ValidateGroup(options.Prefix) != nil {
+		return nil, fmt.Errorf("natslayer: %w: Timeout %v, Prefix %q", layer.ErrInvalidOption, options.Timeout, options.Prefix)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Layer{
-		options: options,
-		process: rand.Text()[:20],
-		in:      make(chan *nats.Msg, options.Pending),
-		subs:    map[interest]*subscription{},
-		adopted: map[string]map[string]time.Time{},
-		normal:  map[string]*demand{},
-		gone:    map[string]time.Time{},
-		ended:   make(chan struct{}),
-	}
-	var err error
-	if l.limits, err = options.Limits.WithDefaults(); err != nil {
-		return nil, err
-	}
-	if l.groups, err = groups.New(groups.Options{Expiry: l.limits.GroupExpiry}); err != nil {
-		return nil, err
-	}
-	observer := options.Observer
-	observer.Abandoned = l.abandoned
-	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: l.limits, Observer: observer}); err != nil {
-		return nil, err
-	}
+	l = &Layer{options: options, done: make(chan struct{}), subs: map[[2]string]*subscription{}, gone: map[string]bool{}}
 	if err := l.connect(ctx, url); err != nil {
-		l.mailboxes.Close()
 		return nil, err
 	}
-	if err := l.start(ctx); err != nil {
+	if err := l.assemble(); err != nil {
+		l.conn.Close()
+		return nil, err
+	}
+	l.running.Go(l.distribute)
+	l.running.Go(l.keepHouse)
+	_, err1 := l.subscribe(l.subject("process", l.process.Name())+".>", "", always)
+	_, err2 := l.subscribe(l.subject("all", "processes"), "", always)
+	if err = cmp.Or(err1, err2, l.flush(ctx)); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Layer) start(ctx context.Context) error {
-	room := int(l.conn.MaxPayload()) - maxAge // beside the message
-	if l.options.Limits.MaxMessageSize == 0 {
-		l.limits.MaxMessageSize = min(layer.DefaultMaxMessageSize, room)
+// assemble makes the parts that know nothing of NATS.
+func (l *Layer) assemble() (err error) {
+	limits, room := l.options.Limits, int(l.conn.MaxPayload())-maxAge // beside the message
+	limits.MaxMessageSize = cmp.Or(limits.MaxMessageSize, min(layer.DefaultMaxMessageSize, room))
+	if limits.MaxMessageSize > room {
+		return fmt.Errorf("natslayer: %w: MaxMessageSize %d, and the server's max_payload leaves %d", layer.ErrInvalidOption, limits.MaxMessageSize, room)
 	}
-	if l.limits.MaxMessageSize > room {
-		return fmt.Errorf("natslayer: %w: MaxMessageSize %d, and the server's max_payload leaves %d", layer.ErrInvalidOption, l.limits.MaxMessageSize, room)
+	l.process, err = process.New(process.Options{Limits: limits, Observer: l.options.Observer,
+		GapMessage: l.options.GapMessage, GapSpread: l.options.GapSpread})
+	if err != nil {
+		return err
 	}
-	l.running.Go(l.distribute)
-	l.running.Go(l.keepHouse)
-	for _, i := range []interest{{what: "process", name: l.process}, {what: "all", name: "processes"}} {
-		if _, err := l.subscribe(i); err != nil {
-			return err
-		}
-	}
-	return l.flush(ctx)
+	l.normal = exchange.New(l.process, broker{l})
+	l.in = make(chan *nats.Msg, l.conn.Opts.SubChanLen)
+	l.conn.SetClosedHandler(func(*nats.Conn) { close(l.in) })
+	l.conn.SetReconnectHandler(l.reconnected) // before, there was nothing to lose
+	return nil
 }
 
 // NewChannel implements [layer.Layer].
 func (l *Layer) NewChannel(ctx context.Context, prefix string) (string, error) {
-	if err := l.ready(ctx, layer.ValidatePrefix(prefix)); err != nil {
-		return "", err
-	}
-	channel := cmp.Or(prefix, layer.DefaultPrefix) + "." + l.process + "!" + strconv.FormatUint(l.made.Add(1), 36)
-	return channel, l.mailboxes.Open(channel)
+	return l.process.NewChannel(ctx, prefix)
 }
 
 // Receive implements [layer.Layer].
@@ -175,106 +138,50 @@ func (l *Layer) Receive(ctx context.Context, channel string) (layer.Message, err
 
 // ReceiveBatch implements [layer.BatchReceiver].
 func (l *Layer) ReceiveBatch(ctx context.Context, channel string, buf []layer.Message) (int, error) {
-	if !layer.IsProcessSpecific(channel) {
-		return l.receiveNormal(ctx, channel, buf)
+	if layer.IsProcessSpecific(channel) {
+		return l.process.ReceiveBatch(ctx, channel, buf)
 	}
-	n, err := l.mailboxes.ReceiveBatch(ctx, channel, buf)
-	if err == layer.ErrChannelGone && !l.owns(channel) {
-		return 0, layer.ErrForeignChannel
-	}
-	return n, err
+	return l.normal.Receive(ctx, channel, buf)
 }
 
 // Release implements [layer.Releaser].
 func (l *Layer) Release(ctx context.Context, channel string) error {
-	if err := l.ready(ctx, layer.ValidateChannel(channel)); err != nil {
-		return err
-	}
-	if !layer.IsProcessSpecific(channel) {
-		return &layer.Error{Op: "release", Name: channel, Err: layer.ErrInvalidName}
-	}
-	if !l.owns(channel) {
-		return layer.ErrForeignChannel
-	}
-	l.mailboxes.Release(channel)
-	l.leaveAll(channel)
-	return nil
+	return l.process.Release(ctx, channel)
 }
 
+// Stats implements [layer.Statser].
+func (l *Layer) Stats() layer.Stats { return l.process.Stats() }
+
 // Ping implements [layer.Pinger]: a round trip to the server.
-func (l *Layer) Ping(ctx context.Context) error {
-	if err := l.ready(ctx); err != nil {
-		return err
-	}
-	return l.flush(ctx)
-}
+func (l *Layer) Ping(ctx context.Context) error { return l.flush(ctx) }
 
 // Close implements [layer.Layer]. It drains the connection: what was published
 // is sent, and what has arrived is put into the mailboxes, where it is counted.
 func (l *Layer) Close() error {
-	if !l.closed.CompareAndSwap(false, true) {
+	if !l.process.BeginClose() {
 		return nil
 	}
 	if l.conn.Drain() != nil { // it is away: then there is nothing to drain
 		l.conn.Close()
 	}
-	timeout := time.NewTimer(l.options.Timeout)
+	timeout := time.AfterFunc(l.options.Timeout, l.conn.Close)
 	defer timeout.Stop()
-	select {
-	case <-l.ended:
-	case <-timeout.C:
-		l.conn.Close()
-		<-l.ended
-	}
+	<-l.done
 	l.running.Wait()
-	l.mailboxes.Close()
-	return nil
-}
-
-// abandoned is told by the mailboxes that nobody reads a channel any more.
-func (l *Layer) abandoned(channel string) {
-	l.leaveAll(channel)
-	if l.options.Observer.Abandoned != nil {
-		l.options.Observer.Abandoned(channel)
-	}
-}
-
-// ready returns ctx's error, ErrClosed, or the first of errs.
-func (l *Layer) ready(ctx context.Context, errs ...error) error {
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case l.closed.Load():
-		return layer.ErrClosed
-	}
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
+	l.process.Close()
 	return nil
 }
 
 // problem says in the contract's words what an error of NATS means.
 func (l *Layer) problem(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case l.closed.Load():
-		return layer.ErrClosed
-	case errors.Is(err, nats.ErrMaxPayload): // of another server than the first
+	}
+	if err := l.process.Check(ctx); err != nil {
+		return err
+	}
+	if errors.Is(err, nats.ErrMaxPayload) { // of another server than the first
 		return layer.ErrMessageTooLarge
 	}
 	return fmt.Errorf("%w: %w", layer.ErrUnavailable, err)
-}
-
-func (l *Layer) owns(channel string) bool { return processOf(channel) == l.process }
-
-// processOf returns the part of a process-specific channel's name that says
-// which process made it.
-func processOf(channel string) string {
-	client, _, _ := strings.Cut(channel, "!")
-	return client[strings.LastIndexByte(client, '.')+1:]
 }

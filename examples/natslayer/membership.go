@@ -3,69 +3,50 @@ package natslayer
 import (
 	"context"
 	"errors"
-	"maps"
-	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/process"
 )
-
-func room(group string) interest { return interest{what: "group", name: group} }
-
-// share is the interest of one of the processes through which a normal channel
-// is a member: as a queue group they get each message once.
-func share(group, channel string) interest { return interest{"group", group, token(channel)} }
 
 // GroupAdd implements [layer.Layer]. It waits for the server where this layer
 // gets its first member of the group, and for the other process where the
 // channel is another's. With [layer.ErrUnavailable] it may have been done.
 func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
-	if err := l.ready(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
+	if err := l.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
 		return err
 	}
-	group, channel = strings.Clone(group), strings.Clone(channel)
-	i := room(group)
-	switch {
-	case !layer.IsProcessSpecific(channel):
-		i = share(group, channel)
-	case !l.owns(channel):
+	if layer.IsProcessSpecific(channel) && !l.process.Owns(channel) {
 		return l.request(ctx, "add", group, channel)
 	}
-	l.mu.Lock()
-	if i.queue == "" {
-		l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
-	} else {
-		if l.adopted[group] == nil {
-			l.adopted[group] = map[string]time.Time{}
-		}
-		l.adopted[group][channel] = time.Now().Add(l.limits.GroupExpiry)
+	if err := l.process.Join(group, channel); err != nil {
+		return err
 	}
-	s, err := l.subscribeLocked(i)
-	l.mu.Unlock()
-	// Looked at after adding: a channel that goes away at the same time is
-	// either seen to be gone here, or leaves its groups after this.
-	if i.queue == "" && !l.mailboxes.Has(channel) {
-		l.leave(group, channel)
-		return l.ready(ctx, layer.ErrChannelGone)
-	}
-	if err != nil {
+	s, err := l.listen(group, channel)
+	if err != nil || s == nil || s.confirmed.Load() {
 		return l.problem(ctx, err)
 	}
-	if s.confirmed.Load() {
-		return nil
-	}
-	if err = l.flush(ctx); err == nil {
-		s.confirmed.Store(true)
-	}
+	err = l.flush(ctx)
+	s.confirmed.Store(err == nil)
 	return err
+}
+
+// listen makes the subscription agree with the memberships: one for all members
+// here, and one for each normal channel, where those processes through which it
+// is a member are a queue group, of which each message goes to one.
+func (l *Layer) listen(group, channel string) (*subscription, error) {
+	queue, needed := "", func() bool { return l.process.Groups().Len(group) > 0 }
+	if !layer.IsProcessSpecific(channel) {
+		queue, needed = token(channel), func() bool { return l.process.Adopted().Has(group, channel) }
+	}
+	return l.subscribe(l.subject("group", group), queue, needed)
 }
 
 // GroupDiscard implements [layer.Layer]. For a normal channel all processes are
 // told, since any may have added it.
 func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
-	if err := l.ready(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
+	if err := l.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
 		return err
 	}
 	switch {
@@ -75,15 +56,20 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 			return l.problem(ctx, err)
 		}
 		return l.flush(ctx)
-	case !l.owns(channel):
-		err := l.request(ctx, "discard", group, channel)
-		if errors.Is(err, layer.ErrChannelGone) {
-			err = nil
+	case !l.process.Owns(channel):
+		if err := l.request(ctx, "discard", group, channel); !errors.Is(err, layer.ErrChannelGone) {
+			return err
 		}
-		return err
+		return nil
 	}
 	l.leave(group, channel)
 	return nil
+}
+
+// leave ends a membership in this layer.
+func (l *Layer) leave(group, channel string) {
+	l.process.Leave(group, channel)
+	l.listen(group, channel)
 }
 
 // request asks the channel's process to add or discard it. Doing so twice does
@@ -91,9 +77,9 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 func (l *Layer) request(ctx context.Context, what, group, channel string) error {
 	bounded, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
-	answer, err := l.conn.RequestWithContext(bounded, l.toProcess(processOf(channel), what, channel), []byte(group))
+	answer, err := l.conn.RequestWithContext(bounded, l.toProcess(process.Of(channel), what, channel), []byte(group))
 	switch {
-	case errors.Is(err, nats.ErrNoResponders) || err == nil && string(answer.Data) == "gone":
+	case errors.Is(err, nats.ErrNoResponders) || err == nil && string(answer.Data) == layer.ErrChannelGone.Error():
 		return layer.ErrChannelGone
 	case err == nil && len(answer.Data) > 0:
 		err = errors.New("the channel's process: " + string(answer.Data))
@@ -107,75 +93,13 @@ func (l *Layer) requested(what, channel string, m *nats.Msg) {
 	if what == "discard" {
 		do = l.GroupDiscard
 	}
+	err := do(context.Background(), string(m.Data), channel)
+	if errors.Is(err, layer.ErrClosed) {
+		err = layer.ErrChannelGone
+	}
 	answer := ""
-	if err := do(context.Background(), string(m.Data), channel); errors.Is(err, layer.ErrChannelGone) {
-		answer = "gone"
-	} else if err != nil {
+	if err != nil {
 		answer = err.Error()
 	}
 	m.Respond([]byte(answer))
-}
-
-// leave ends a membership in this layer.
-func (l *Layer) leave(group, channel string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if layer.IsProcessSpecific(channel) {
-		if l.groups.Discard(group, channel) {
-			l.unsubscribeLocked(room(group))
-		}
-		return
-	}
-	l.unsubscribeLocked(share(group, channel))
-	delete(l.adopted[group], channel)
-	if len(l.adopted[group]) == 0 {
-		delete(l.adopted, group)
-	}
-}
-
-func (l *Layer) leaveAll(channel string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, group := range l.groups.DiscardChannel(channel) {
-		l.unsubscribeLocked(room(group))
-	}
-}
-
-func (l *Layer) sweepGroups() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, group := range l.groups.Sweep() {
-		l.unsubscribeLocked(room(group))
-	}
-}
-
-// adoptedIn returns the normal channels that are in the group through this
-// layer.
-func (l *Layer) adoptedIn(group string) (channels []string) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for channel, until := range l.adopted[group] {
-		if time.Now().Before(until) {
-			channels = append(channels, channel)
-		}
-	}
-	return channels
-}
-
-// endExpired ends memberships of normal channels, and forgets who was gone.
-func (l *Layer) endExpired() {
-	var expired [][2]string
-	l.mu.Lock()
-	for group, channels := range l.adopted {
-		for channel, until := range channels {
-			if time.Now().After(until) {
-				expired = append(expired, [2]string{group, channel})
-			}
-		}
-	}
-	maps.DeleteFunc(l.gone, func(_ string, told time.Time) bool { return time.Since(told) > goneFor })
-	l.mu.Unlock()
-	for _, e := range expired {
-		l.leave(e[0], e[1])
-	}
 }
