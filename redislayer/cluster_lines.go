@@ -41,6 +41,7 @@ type line struct {
 	asking   bool   // it is under way; otherwise it is to be repeated
 	again    bool   // ask anew, though the numbers are right
 	kept     bool   // Redis keeps what it gave last until it is asked anew
+	heard    uint64 // the last that was answered
 	back     []int64
 	answered chan struct{} // closed when what is under way has ended
 }
@@ -49,7 +50,8 @@ type line struct {
 type fetch struct {
 	id     uint64
 	wanted int
-	back   []int64 // of what came last, what nobody took here
+	heard  uint64  // the last that was answered
+	back   []int64 // of what came then, what nobody took here
 }
 
 type wake struct{ process, channel string }
@@ -104,7 +106,7 @@ func (q *lines) nextLocked(channel string, d *line) *task {
 			return nil
 		}
 		q.requests++
-		d.asked = &fetch{q.requests, wanted, d.back}
+		d.asked = &fetch{q.requests, wanted, d.heard, d.back}
 		d.again, d.back = false, nil
 	}
 	d.asking, d.answered = true, make(chan struct{})
@@ -145,7 +147,7 @@ func (q *lines) fetched(channel string, d *line, t *task, reply any) {
 	q.mu.Lock()
 	d.told, d.kept = max(0, t.request.wanted-given), given > 0
 	d.waiting, d.back = max(0, d.waiting-handed), back
-	d.asked, d.asking = nil, false
+	d.asked, d.asking, d.heard = nil, false, t.request.id
 	close(d.answered)
 	next := q.nextLocked(channel, d)
 	q.mu.Unlock()
@@ -367,7 +369,7 @@ func (q *lines) finish(ctx context.Context) {
 	all.Wait()
 }
 
-// finishOne lets what is under way end, gives back what came, and leaves.
+// finishOne lets what is under way end, and gives back what came.
 func (q *lines) finishOne(ctx context.Context, channel string) {
 	for range 3 { // under way; repeated; and what that brought goes back
 		q.change(channel, func(d *line) { d.again = d.again || d.asked == nil && !d.asking })
@@ -385,11 +387,5 @@ func (q *lines) finishOne(ctx context.Context, channel string) {
 		case <-ctx.Done():
 			return
 		}
-	}
-	left := &task{kind: taskGone, where: channel, name: q.c.l.process, done: make(chan struct{}, 1)}
-	q.send(left)
-	select {
-	case <-left.done:
-	case <-ctx.Done():
 	}
 }

@@ -1,6 +1,7 @@
 package redislayer
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -154,7 +155,7 @@ func (ln *lane) lineArgs(tasks []*task) []any {
 			ln.c.lines.filled(channel)
 			args = append(args, "push", ln.sealer.seal(appendFrame(ln.header(), kindQueue, channel, t.body), ""), "", "")
 		case taskFetch:
-			numbers := strconv.Itoa(t.request.wanted)
+			numbers := fmt.Sprintf("%d %d", t.request.wanted, t.request.heard)
 			for _, n := range t.request.back {
 				numbers += " " + strconv.FormatInt(n, 10)
 			}

@@ -112,3 +112,44 @@ func TestClusterTwoProcesses(t *testing.T) {
 	}
 	require.Zero(t, a.Stats().Gaps+b.Stats().Gaps)
 }
+
+// A slot is moved under a process that does not notice, and sends, receives,
+// joins and closes all the same: nothing is lost, so no gap is reported.
+func TestClusterSlotMoved(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	a, b := onCluster(t, cluster, redislayer.Options{}), onCluster(t, cluster, redislayer.Options{})
+	channel := newChannel(t, b)
+	require.NoError(t, b.GroupAdd(ctx, "room", channel))
+	move := func(tag string) {
+		t.Helper()
+		slot := cluster.Slot(t, "{"+tag+"}")
+		to := cluster.Nodes()[0]
+		if to == cluster.Owner(t, slot) {
+			to = cluster.Nodes()[1]
+		}
+		cluster.MoveSlot(t, slot, to)
+	}
+	for range 2 {
+		for _, tag := range []string{b.Process(), "room", "jobs", a.Process()} {
+			move(tag)
+			require.NoError(t, a.Send(ctx, channel, text("to one")))
+			require.Equal(t, "to one", receive(t, b, channel).String("text"))
+			require.NoError(t, a.GroupSend(ctx, "room", text("to all")))
+			require.Equal(t, "to all", receive(t, b, channel).String("text"))
+			require.NoError(t, a.Send(ctx, "jobs", text("to any")))
+			require.Equal(t, "to any", receive(t, b, "jobs").String("text"))
+		}
+	}
+	require.NoError(t, a.Ping(ctx))
+	require.NoError(t, b.GroupDiscard(ctx, "room", channel))
+	move(a.Process())
+	move(b.Process())
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	for _, node := range cluster.Nodes() {
+		require.Empty(t, node.Client(t).Keys(ctx, "*").Val(), "keys that are left")
+	}
+	require.Zero(t, a.Stats().Gaps+b.Stats().Gaps)
+	require.Zero(t, a.Stats().Dropped, b.Stats().Dropped)
+}

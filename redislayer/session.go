@@ -99,7 +99,8 @@ const (
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
 	backoff, away := minBackoff, false
-	for ctx.Err() == nil && !s.isClosing() {
+	moved := false // the inbox is at another node of a Cluster
+	for ctx.Err() == nil && (!s.isClosing() || moved) {
 		c, err := s.open(ctx)
 		if err != nil {
 			s.fail(err)
@@ -122,7 +123,8 @@ func (s *session) run(ctx context.Context) {
 		}
 		backoff, away = minBackoff, false
 		err = s.serve(ctx, c)
-		if s.l.cluster != nil && redis.HasErrorPrefix(err, "MOVED") && c.isMaster(ctx) {
+		moved = s.l.cluster != nil && redis.HasErrorPrefix(err, "MOVED")
+		if moved && c.isMaster(ctx) {
 			s.unregistered, s.runID = true, "" // another server is no sign of a loss
 		}
 		c.close()

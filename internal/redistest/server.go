@@ -152,7 +152,7 @@ func (s *Server) probe() *redis.Client {
 		Password:      s.config.Password,
 		MaxRetries:    -1,
 		DialerRetries: 1,
-		ReadTimeout:   2 * time.Second,
+		ReadTimeout:   readyTimeout, // a node of a cluster writes its state to a disk that may be busy
 	})
 }
 

@@ -13,9 +13,10 @@
 -- ARGV  1 capacity  2 expiry in ms  3 how long waiting is kept, in ms
 --       then, any number of times, four of one of these:
 --         'push'   entry    ''  ''        a new message
---         'fetch'  process  id  'n back'  n receivers wait there; messages
---                                         number back (with spaces between) of
---                                         those it was given last go back
+--         'fetch'  process  id  numbers   n receivers wait there: n, the last
+--                                         id that was answered, and which of
+--                                         the messages it was given then go
+--                                         back, with spaces between
 --         'gone'   process  ''  ''        it has no inbox
 --         'prune'  ''       ''  ''        what has expired is dropped
 -- Returns {expired messages dropped, {process, ...}, now in microseconds,
@@ -47,6 +48,10 @@ local function load(process)
   if not state then return {id = 0, first = 0, fetched = 0, next = 0} end
   local id, first, fetched, next = string.match(state, '^(%d+) (%d+) (%d+) (%d+)$')
   return {id = tonumber(id), first = tonumber(first), fetched = tonumber(fetched), next = tonumber(next)}
+end
+
+local function drop(process, number)
+  redis.call('HDEL', KEYS[3], process .. '/' .. string.format('%.0f', number))
 end
 
 local function save(process, s)
@@ -88,15 +93,12 @@ local function match()
   end
 end
 
-local function fetch(process, id, wanted, returned)
+local function fetch(process, id, wanted, heard, returned)
   local s = load(process)
   if id > s.id then
     for number = s.first, s.fetched - 1 do
-      if returned[number] then
-        back(process, number)
-      else
-        redis.call('HDEL', KEYS[3], process .. '/' .. string.format('%.0f', number))
-      end
+      -- What was given to a request that ran late, nobody has heard of.
+      if returned[number] or s.id ~= heard then back(process, number) else drop(process, number) end
     end
     s.id, s.first = id, s.fetched
     redis.call('LREM', KEYS[2], 0, process)
@@ -105,11 +107,14 @@ local function fetch(process, id, wanted, returned)
       back(process, s.next)
     end
     s.fetched = s.next
-    save(process, s)
     match() -- those who wait already come first
     while s.fetched - s.first < wanted and redis.call('ZCARD', KEYS[1]) > 0 do
       take(process, s)
       s.fetched = s.next
+    end
+    if wanted == 0 then
+      redis.call('HDEL', KEYS[3], process) -- nothing is left to remember
+      return {}
     end
     save(process, s)
     for _ = s.fetched - s.first + 1, wanted do redis.call('RPUSH', KEYS[2], process) end
@@ -133,7 +138,7 @@ local function gone(process)
   redis.call('LREM', KEYS[2], 0, process)
   local s = load(process)
   for number = s.first, s.fetched - 1 do -- it may have received these
-    redis.call('HDEL', KEYS[3], process .. '/' .. string.format('%.0f', number))
+    drop(process, number)
   end
   for number = s.fetched, s.next - 1 do back(process, number) end
   redis.call('HDEL', KEYS[3], process)
@@ -172,11 +177,18 @@ for i = 4, #ARGV, 4 do
       redis.call('PEXPIRE', KEYS[1], 2 * ARGV[2] + 5000) -- whoever pushed prunes before that
     end
   elseif what == 'fetch' then
-    local wanted, returned = nil, {}
+    local wanted, heard, returned = nil, nil, {}
     for number in string.gmatch(c, '%d+') do
-      if wanted then returned[tonumber(number)] = true else wanted = tonumber(number) end
+      number = tonumber(number)
+      if heard then
+        returned[number] = true
+      elseif wanted then
+        heard = number
+      else
+        wanted = number
+      end
     end
-    result = fetch(a, tonumber(b), wanted, returned)
+    result = fetch(a, tonumber(b), wanted, heard, returned)
   elseif what == 'gone' then
     gone(a)
   elseif what == 'prune' then

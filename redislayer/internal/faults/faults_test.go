@@ -16,6 +16,7 @@ type fault struct {
 
 	redis          redistest.Config
 	sentinel       bool          // master, replica and sentinels in place of one server
+	cluster        bool          // three masters with a replica each in place of one server
 	timeout, lease time.Duration // 0: the defaults
 
 	// inject does the fault for the i-th time, ends it, and returns the moment
@@ -78,6 +79,9 @@ var allFaults = []fault{
 	{name: "volatile keys evicted", times: 2, timeout: quickTimeout, lease: quickLease, inject: evictAll, bound: quickHeartbeat + 2*time.Second, loses: true},
 	{name: "process paused beyond its lease", times: 2, timeout: quickTimeout, lease: quickLease, inject: pauseProcess, loses: true, stops: longerThanQuick},
 	{name: "failover to a lagging replica", times: 2, sentinel: true, inject: failover, bound: afterPromotion, loses: true, setBack: true},
+	{name: "Cluster: slot moved", times: 6, cluster: true, inject: moveSlot(0), bound: afterRestart},
+	{name: "Cluster: slot moved slowly", times: 3, cluster: true, inject: moveSlot(time.Second), bound: afterRestart},
+	{name: "Cluster: master killed, replica promoted", times: 2, cluster: true, inject: promote, bound: afterPromotion, loses: true, setBack: true},
 	{name: "failover, ordered", times: 1, sentinel: true, inject: orderedFailover, bound: afterPromotion, loses: true, setBack: true},
 }
 
@@ -106,9 +110,12 @@ func TestFaults(t *testing.T) {
 
 func (x fault) run(t *testing.T) row {
 	c := fleetConfig{timeout: x.timeout, lease: x.lease, rate: ratePerSender}
-	if x.sentinel {
+	switch {
+	case x.sentinel:
 		c.sentinel = redistest.StartSentinel(t, redistest.SentinelConfig{})
-	} else {
+	case x.cluster:
+		c.cluster = redistest.StartCluster(t, redistest.ClusterConfig{Replicas: 1})
+	default:
 		c.server = redistest.Start(t, x.redis)
 	}
 	f := launch(t, c)

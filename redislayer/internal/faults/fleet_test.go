@@ -35,7 +35,8 @@ const prefix = "faults"
 // fleetConfig says how a fleet is started.
 type fleetConfig struct {
 	server   *redistest.Server   // reached by proxies, or
-	sentinel *redistest.Sentinel // reached directly
+	sentinel *redistest.Sentinel // reached directly, or
+	cluster  *redistest.Cluster  // reached directly
 
 	timeout, lease time.Duration // 0: the defaults
 
@@ -61,9 +62,12 @@ func launch(t *testing.T, c fleetConfig) *fleet {
 	f := &fleet{t: t, config: c, errors: map[string]int{}}
 	open := openCommand{Prefix: prefix, Timeout: c.timeout, Lease: c.lease}
 	for range processes {
-		if c.sentinel != nil {
+		switch {
+		case c.sentinel != nil:
 			open.Sentinels, open.Master = c.sentinel.SentinelAddrs(), c.sentinel.MasterName()
-		} else {
+		case c.cluster != nil:
+			open.Nodes = c.cluster.Addrs()
+		default:
 			proxy := faultproxy.New(t, c.server.Addr())
 			f.proxies = append(f.proxies, proxy)
 			open.URL = "redis://" + proxy.Addr()
@@ -223,11 +227,19 @@ func (f *fleet) stopSending() {
 // channel.
 func (f *fleet) drain() {
 	f.t.Helper()
-	client := f.client()
+	var client redis.UniversalClient
+	queue := prefix + ":queue:normal-%d"
+	if f.config.cluster != nil {
+		everywhere := redis.NewClusterClient(&redis.ClusterOptions{Addrs: f.config.cluster.Addrs(), ClientName: ownName})
+		defer everywhere.Close()
+		client, queue = everywhere, prefix+":queue:{normal-%d}"
+	} else {
+		client = f.client()
+	}
 	empty := func() {
 		for n := range normalChannels {
 			require.Eventually(f.t, func() bool {
-				size, err := client.ZCard(f.t.Context(), fmt.Sprintf("%s:queue:normal-%d", prefix, n)).Result()
+				size, err := client.ZCard(f.t.Context(), fmt.Sprintf(queue, n)).Result()
 				return err == nil && size == 0
 			}, recoveryTimeout, 10*time.Millisecond, "receivers wait, and normal-%d has messages", n)
 		}
@@ -261,8 +273,10 @@ func (f *fleet) finish() *Account {
 		}
 		f.read(i, path)
 	}
-	f.checkConnections()
-	f.checkKeys()
+	for _, client := range f.clients() {
+		f.checkConnections(client)
+		f.checkKeys(client)
+	}
 	for _, p := range f.processes {
 		p.end(t)
 	}
@@ -302,20 +316,33 @@ func (f *fleet) read(i int, path string) {
 const ownName = "fault-suite"
 
 // client returns a client of the server that is, or was last, the master.
-func (f *fleet) client() *redis.Client {
-	client := redis.NewClient(&redis.Options{Addr: f.server().Addr(), MaxRetries: -1, ClientName: ownName})
+func (f *fleet) client() *redis.Client { return f.clientOf(f.server()) }
+
+func (f *fleet) clientOf(s *redistest.Server) *redis.Client {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, ClientName: ownName})
 	f.t.Cleanup(func() { client.Close() })
 	return client
 }
 
+// clients returns one of each server that has data.
+func (f *fleet) clients() (all []*redis.Client) {
+	if f.config.cluster == nil {
+		return []*redis.Client{f.client()}
+	}
+	for _, node := range f.config.cluster.Nodes() {
+		all = append(all, f.clientOf(node))
+	}
+	return all
+}
+
 // checkConnections checks that the processes, which still run, have none.
-func (f *fleet) checkConnections() {
-	client := f.client()
+func (f *fleet) checkConnections(client *redis.Client) {
 	var others []string
 	ok := wait(5*time.Second, func() bool {
 		list, err := client.Do(f.t.Context(), "CLIENT", "LIST", "TYPE", "normal").Text()
 		others = slices.DeleteFunc(slices.Collect(strings.Lines(list)), func(line string) bool {
-			return strings.Contains(line, "name="+ownName) || strings.Contains(line, "name=sentinel-")
+			return strings.Contains(line, "name="+ownName) || strings.Contains(line, "name=sentinel-") ||
+				strings.Contains(line, "cmd=restore-asking") // of a node that moved a slot
 		})
 		return err == nil && len(others) == 0
 	})
@@ -324,8 +351,7 @@ func (f *fleet) checkConnections() {
 	}
 }
 
-func (f *fleet) checkKeys() {
-	client := f.client()
+func (f *fleet) checkKeys(client *redis.Client) {
 	var keys []string
 	ok := wait(5*time.Second, func() bool {
 		var err error
@@ -333,7 +359,7 @@ func (f *fleet) checkKeys() {
 		return err == nil && len(keys) == 0
 	})
 	if !ok {
-		f.t.Errorf("all layers are closed, and there are keys: %v", keys)
+		f.t.Errorf("all layers are closed, and there are keys at %s: %v", client.Options().Addr, keys)
 	}
 }
 

@@ -261,3 +261,40 @@ func (f *fleet) promoted(bringBack func()) time.Time {
 	})
 	return at
 }
+
+// moveSlot moves the slot of an inbox, of a group and of a normal channel in
+// turn, to another master. For a while it is half-way.
+func moveSlot(halfWay time.Duration) func(*fleet, int) time.Time {
+	return func(f *fleet, i int) time.Time {
+		c := f.config.cluster
+		_, process, _ := strings.Cut(f.history.Channels[i/3%processes].Name, ".")
+		process, _, _ = strings.Cut(process, "!")
+		tag := []string{process, fmt.Sprintf("group-%d", i/3%groupCount), fmt.Sprintf("normal-%d", i/3%normalChannels)}[i%3]
+		slot := c.Slot(f.t, "{"+tag+"}")
+		masters := c.Nodes()[:3] // none has been killed
+		to := masters[i%3]
+		if to == c.Owner(f.t, slot) {
+			to = masters[(i+1)%3]
+		}
+		finish := c.BeginMoveSlot(f.t, slot, to)
+		time.Sleep(halfWay)
+		finish()
+		return time.Now()
+	}
+}
+
+// promote kills the master of a process's inbox; what was not replicated is
+// lost.
+func promote(f *fleet, i int) time.Time {
+	c := f.config.cluster
+	_, process, _ := strings.Cut(f.history.Channels[i%processes].Name, ".")
+	process, _, _ = strings.Cut(process, "!")
+	old := c.Owner(f.t, c.Slot(f.t, "{"+process+"}"))
+	c.KillMaster(f.t, old)
+	at := time.Now()
+	f.after = append(f.after, func() {
+		old.Restart(f.t)
+		require.NoError(f.t, c.WaitOK(f.t.Context()))
+	})
+	return at
+}

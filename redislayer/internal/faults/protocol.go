@@ -19,8 +19,9 @@ type command struct {
 // openCommand opens a layer.
 type openCommand struct {
 	URL       string   // of Redis, or
-	Sentinels []string // its sentinels
+	Sentinels []string // its sentinels, or
 	Master    string
+	Nodes     []string // of a Cluster
 
 	Prefix         string
 	Timeout, Lease time.Duration // 0: the defaults

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer"
@@ -23,7 +24,7 @@ import (
 type worker struct {
 	baseline int // goroutines before Open
 	bus      *redislayer.Layer
-	client   *redis.Client
+	client   redis.UniversalClient
 	plan     startCommand
 
 	readers   []*reader
@@ -103,6 +104,10 @@ func (w *worker) open(c openCommand) ([]string, error) {
 			return nil, err
 		}
 		w.client = redis.NewClient(o)
+	case c.Nodes != nil:
+		w.client = redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: c.Nodes, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		})
 	default:
 		w.client = redis.NewFailoverClient(&redis.FailoverOptions{MasterName: c.Master, SentinelAddrs: c.Sentinels})
 	}
