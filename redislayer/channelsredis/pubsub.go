@@ -29,8 +29,7 @@ import (
 //     is lost to it; that is a gap, which is reported ([layer.Observer].Gap),
 //     and told to every channel (Options.OnReconnect).
 //   - A normal channel's message goes to every process that receives on it, not
-//     to one of them, and to nobody if there is none: then Send returns
-//     [layer.ErrChannelGone].
+//     to one of them.
 //   - A process can add to groups only its own channels.
 type PubSub struct {
 	options Options
@@ -46,6 +45,7 @@ type PubSub struct {
 	normals     *pubsubNormals
 	hosts       []*pubsubHost
 	notices     *pubsubNotices
+	news        *pubsubNews
 	counters    pubsubCounters
 	strays      atomic.Int64 // messages with an echo, under way, that nobody waits for any more
 
@@ -100,6 +100,7 @@ func NewPubSub(options Options) (*PubSub, error) {
 	l.echoChannel = l.patternFor(layer.DefaultPrefix, "echo")
 	l.normals = newPubSubNormals(l)
 	l.notices = newPubSubNotices(l)
+	l.news = &pubsubNews{observer: o.Observer, wake: make(chan struct{}, 1)}
 	observer := o.Observer
 	observer.Abandoned = l.abandoned
 	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: limits, Observer: observer}); err != nil {
@@ -125,6 +126,8 @@ func NewPubSub(options Options) (*PubSub, error) {
 	}
 	l.running.Go(func() { l.sweep(ctx) })
 	l.running.Go(func() { l.notices.run(ctx) })
+	l.running.Go(func() { l.normals.pass(ctx) })
+	l.running.Go(func() { l.news.run(ctx) })
 	return l, nil
 }
 
@@ -323,6 +326,7 @@ func (l *PubSub) Close() error {
 	}
 	l.cancel()
 	l.running.Wait()
+	l.news.tell() // what came last
 	closeHosts(l.owned)
 	return nil
 }

@@ -6,15 +6,15 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/channellayer/channellayer/layer"
 )
 
-// GroupAdd implements [layer.Layer] for channels of this process, and normal
-// ones that it receives on; for any other the error matches
-// [layer.ErrForeignChannel] and names the channel: let the process whose channel
-// it is add it. GroupAdd returns when the subscription is confirmed, so only the
+// GroupAdd implements [layer.Layer] for channels of this process; for one of
+// another the error matches [layer.ErrForeignChannel] and names the channel: let
+// the process whose channel it is add it. A process that adds a normal channel
+// is one that receives on it, as long as the membership lasts: it gets what is
+// sent there, too. GroupAdd returns when the subscription is confirmed, so only the
 // first member that this process has in a group waits for Redis. After an error
 // that matches [layer.ErrUnavailable], or ctx's, the membership has begun, and
 // counts as soon as Redis is back; discarding it is fine too.
@@ -23,9 +23,12 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 		return err
 	}
 	specific := layer.IsProcessSpecific(channel)
-	if specific && !l.owns(channel) || !specific && !l.normals.has(channel) {
+	if specific && !l.owns(channel) || isPythonSpecific(channel) {
 		return &layer.Error{Op: "group add", Name: channel, Err: fmt.Errorf(
-			"%w: on a PubSub bus a process adds its own channels, and normal ones that it receives on", layer.ErrForeignChannel)}
+			"%w: on a PubSub bus, each process adds its own channels", layer.ErrForeignChannel)}
+	}
+	if !specific {
+		l.normals.touch(channel)
 	}
 	topic := l.groupTopic(group)
 	lock := l.lock(group)
@@ -60,7 +63,7 @@ func (l *PubSub) checkMembership(ctx context.Context, group, channel string) err
 	if err := layer.ValidateGroup(group); err != nil {
 		return err
 	}
-	if err := layer.ValidateChannel(channel); err != nil {
+	if err := l.validateChannel(channel); err != nil {
 		return err
 	}
 	return l.closedOr(nil)
@@ -109,67 +112,4 @@ func (l *PubSub) groupOf(topic string) (group string, ok bool) {
 		return "", false
 	}
 	return strings.CutPrefix(rest, groupInfix)
-}
-
-// pubsubNormals are the normal channels that this process receives on.
-type pubsubNormals struct {
-	l  *PubSub
-	mu sync.Mutex
-	m  map[string]*normalUse
-}
-
-type normalUse struct {
-	receivers int
-	left      time.Time // when the last one went
-}
-
-func newPubSubNormals(l *PubSub) *pubsubNormals {
-	return &pubsubNormals{l: l, m: map[string]*normalUse{}}
-}
-
-func (n *pubsubNormals) begin(channel string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	use := n.m[channel]
-	if use == nil {
-		use = &normalUse{}
-		channel = strings.Clone(channel)
-		n.m[channel] = use
-		n.l.host(channel).sub.subscribe(channel, false)
-	}
-	use.receivers++
-}
-
-func (n *pubsubNormals) end(channel string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	use := n.m[channel]
-	if use.receivers--; use.receivers == 0 {
-		use.left = time.Now()
-	}
-}
-
-// has reports whether the process is subscribed to the channel.
-func (n *pubsubNormals) has(channel string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.m[channel] != nil
-}
-
-// sweep ends the subscriptions that nobody has used for as long as a message
-// may stay unread.
-func (n *pubsubNormals) sweep() {
-	var gone []string
-	n.mu.Lock()
-	for channel, use := range n.m {
-		if use.receivers == 0 && time.Since(use.left) >= n.l.options.Expiry {
-			delete(n.m, channel)
-			n.l.host(channel).sub.unsubscribe(channel)
-			gone = append(gone, channel)
-		}
-	}
-	n.mu.Unlock()
-	for _, channel := range gone {
-		n.l.leaveAll(channel)
-	}
 }

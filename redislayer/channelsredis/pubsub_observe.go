@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +45,69 @@ func (l *PubSub) Stats() layer.Stats {
 func (l *PubSub) drop(reason layer.DropReason, name string, count int) {
 	l.counters.dropped[reason].Add(uint64(count))
 	if l.options.Observer.Dropped != nil {
-		l.options.Observer.Dropped(reason, name, count)
+		l.news.add(pubsubEvent{reason: reason, name: name, count: count})
+	}
+}
+
+// pubsubNews tells the observer, on a goroutine of its own: what it calls may
+// wait for what the goroutine that met the event has yet to read.
+type pubsubNews struct {
+	observer layer.Observer
+	wake     chan struct{} // has room for one
+
+	mu     sync.Mutex
+	events []pubsubEvent
+}
+
+// pubsubEvent is drops, or a gap.
+type pubsubEvent struct {
+	reason layer.DropReason
+	name   string
+	count  int // 0 for a gap
+
+	from, to time.Time
+	why      string
+}
+
+func (n *pubsubNews) add(e pubsubEvent) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i := len(n.events) - 1; i >= 0 && e.count > 0 && n.events[i].count > 0 && n.events[i].reason == e.reason && n.events[i].name == e.name {
+		n.events[i].count += e.count
+		return
+	}
+	n.events = append(n.events, e)
+	nudge(n.wake)
+}
+
+func (n *pubsubNews) run(ctx context.Context) {
+	for {
+		select {
+		case <-n.wake:
+			n.tell()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tell tells what there is.
+func (n *pubsubNews) tell() {
+	for {
+		n.mu.Lock()
+		events := n.events
+		n.events = nil
+		n.mu.Unlock()
+		if len(events) == 0 {
+			return
+		}
+		for _, e := range events {
+			if e.count > 0 {
+				n.observer.Dropped(e.reason, e.name, e.count)
+			} else {
+				n.observer.Gap(e.from, e.to, e.why)
+			}
+		}
 	}
 }
 
@@ -72,7 +135,7 @@ func (l *PubSub) subscribed(h *pubsubHost, lost time.Time) {
 	l.counters.gaps.Add(1)
 	l.log.Warn("subscribed again; messages may have been lost", "host", h.index, "from", lost, "to", now)
 	if l.options.Observer.Gap != nil {
-		l.options.Observer.Gap(lost, now, fmt.Sprintf("the connection to host %d was lost", h.index))
+		l.news.add(pubsubEvent{from: lost, to: now, why: fmt.Sprintf("the connection to host %d was lost", h.index)})
 	}
 	l.notices.tell(true)
 }

@@ -35,7 +35,8 @@ type publisher struct {
 
 	// Only the goroutine uses these.
 	buffer   []byte
-	last     int64  // the id of the last connection
+	last     int64  // the id of the last connection,
+	runID    string // and of the server it was made to
 	sequence uint64 // of echoes
 }
 
@@ -45,6 +46,7 @@ type publish struct {
 	body    []byte
 	echo    bool
 	probe   bool // is done when the server has the echo
+	ask     bool // publishes nothing: how many receivers are there?
 
 	stray bool // guarded by publisher.mu: the caller has gone, while it was under way
 
@@ -177,11 +179,11 @@ func (p *publisher) run(ctx context.Context) {
 // ended first: it must not be run after what is sent from now on.
 func (p *publisher) connect(ctx context.Context) (*pubsubConn, error) {
 	o := &p.h.l.options
-	c, err := connectPubSub(ctx, p.h.settings, o.Timeout, o.Timeout, 0)
+	c, err := connectPubSub(ctx, p.h.settings, o.Timeout, o.Timeout, layer.MaxNameLength)
 	if err != nil {
 		return nil, err
 	}
-	if p.last != 0 {
+	if p.last != 0 && p.runID == c.RunID { // after a restart the id is another's
 		ending, cancel := context.WithTimeout(ctx, o.Timeout)
 		err := c.ClientKillByFilter(ending, "ID", strconv.FormatInt(p.last, 10)).Err()
 		cancel()
@@ -190,7 +192,7 @@ func (p *publisher) connect(ctx context.Context) (*pubsubConn, error) {
 			return nil, err
 		}
 	}
-	p.last = c.ID
+	p.last, p.runID = c.ID, c.RunID
 	p.mu.Lock()
 	p.down = nil
 	p.mu.Unlock()
@@ -264,7 +266,10 @@ func (p *publisher) take() (batch []*publish, closing bool) {
 func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	b, echo := p.buffer[:0], false
 	for _, m := range batch {
-		if m.channel != "" {
+		switch {
+		case m.ask:
+			b = appendCommand(b, "PUBSUB", "NUMSUB", []byte(m.channel))
+		case m.channel != "":
 			b = appendCommand(b, "PUBLISH", m.channel, m.body)
 		}
 		echo = echo || m.echo
@@ -280,7 +285,11 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	var heard, probes []*publish // finished when the echo is heard, and when it is published
 	for i, m := range batch {
 		if err == nil && m.channel != "" {
-			m.receivers, err = c.integer()
+			if m.ask {
+				m.receivers, err = c.subscribers()
+			} else {
+				m.receivers, err = c.integer()
+			}
 			var refused serverError
 			if errors.As(err, &refused) {
 				p.finish(refused, !redisconn.CertainlyNotRun(refused), m)

@@ -2,7 +2,9 @@ package channelsredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
@@ -12,16 +14,15 @@ import (
 // Send implements [layer.Layer]. To a channel of this process it needs no
 // Redis. Otherwise it returns once Redis has given the message to the
 // connections of those who receive it: if a mailbox turns out to be full there,
-// the message is dropped and counted by that process.
-//
-// Beyond the contract, [layer.ErrChannelGone] is returned for a normal channel,
-// and for one of a Python process, on which nobody receives now.
+// the message is dropped and counted by that process. A message for a normal
+// channel on which nobody receives waits in this process until somebody does.
 func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) error {
 	if err := l.checkSend(ctx, msg); err != nil {
 		return err
 	}
-	own := l.owns(channel)
-	if own {
+	m := &publish{channel: channel}
+	switch {
+	case l.owns(channel):
 		if l.strays.Load() == 0 {
 			err := l.mailboxes.Put(channel, msg)
 			if err == nil {
@@ -34,23 +35,49 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 		if !l.mailboxes.Has(channel) {
 			return layer.NotSent(l.closedOr(layer.ErrChannelGone))
 		}
+		m.echo = true
+	case !layer.IsProcessSpecific(channel):
+		if err := l.validateChannel(channel); err != nil {
+			return err
+		}
+		here, held := l.normals.state(channel)
+		switch {
+		case held:
+			return l.hold(channel, msg)
+		case here && l.mailboxes.Len(channel) >= l.limits.CapacityFor(channel):
+			return layer.ErrChannelFull
+		}
+		m.echo = here
+	default:
+		if err := l.validateChannel(channel); err != nil {
+			return err
+		}
 	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return err
-	}
-	body, err := l.encode(msg)
-	if err != nil {
+	var err error
+	if m.body, err = l.encode(msg); err != nil {
 		return layer.NotSent(err)
 	}
-	m := &publish{channel: channel, body: body, echo: own || l.normals.has(channel)}
 	if err := l.host(channel).pub.send(ctx, m); err != nil {
 		return err
 	}
 	if m.receivers == 0 {
-		return layer.ErrChannelGone
+		if layer.IsProcessSpecific(channel) || isPythonSpecific(channel) {
+			return layer.ErrChannelGone
+		}
+		return l.hold(channel, msg)
 	}
 	l.counters.sent.Add(1)
 	return nil
+}
+
+// validateChannel is [layer.ValidateChannel], which also takes the names that
+// Python's NewChannel makes: they begin with the layer's prefix, whatever that
+// holds.
+func (l *PubSub) validateChannel(channel string) error {
+	if rest, ok := strings.CutPrefix(channel, l.options.Prefix); ok && isPythonSpecific(rest) {
+		return layer.ValidateChannel(rest)
+	}
+	return layer.ValidateChannel(channel)
 }
 
 // GroupSend implements [layer.Layer]. It is one PUBLISH, whatever the number of
@@ -167,3 +194,5 @@ func (l *PubSub) taken(channel string, err error) {
 		l.drop(layer.DropClosed, channel, 1)
 	}
 }
+
+func isNotSent(err error) bool { return errors.Is(err, layer.ErrNotSent) }

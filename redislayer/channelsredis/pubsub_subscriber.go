@@ -246,7 +246,11 @@ func (s *subscriber) read(c *pubsubConn) error {
 		}
 		switch p.kind {
 		case "message":
-			s.h.l.arrived(string(p.name), p.payload, p.oversize)
+			// What comes before the answer to the latest SUBSCRIBE is of an
+			// earlier subscription, which has ended.
+			if topic := string(p.name); s.confirmedNow(topic) {
+				s.h.l.arrived(topic, p.payload, p.oversize)
+			}
 		case "pmessage":
 			if string(p.name) == s.h.l.echoChannel {
 				sequence, _ := strconv.ParseUint(string(p.payload), 10, 64)
@@ -263,6 +267,22 @@ func (s *subscriber) read(c *pubsubConn) error {
 				return err
 			}
 		}
+	}
+}
+
+// confirmedNow reports whether there is a subscription, which is confirmed.
+func (s *subscriber) confirmedNow(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[name]
+	if t == nil {
+		return false
+	}
+	select {
+	case <-t.ready:
+		return true
+	default:
+		return false
 	}
 }
 

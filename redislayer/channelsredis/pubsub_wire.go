@@ -119,6 +119,24 @@ func (c *pubsubConn) integer() (int64, error) {
 	return 0, fmt.Errorf("%w: %.40q", errProtocol, line)
 }
 
+// subscribers reads the reply to a PUBSUB NUMSUB for one channel: its name, and
+// a number.
+func (c *pubsubConn) subscribers() (int64, error) {
+	line, err := c.line()
+	switch {
+	case err != nil:
+		return 0, err
+	case line[0] == '-':
+		return 0, serverError(line[1:])
+	case string(line) != "*2":
+		return 0, fmt.Errorf("%w: %.40q", errProtocol, line)
+	}
+	if _, _, err := c.bulk(0); err != nil {
+		return 0, err
+	}
+	return c.integer()
+}
+
 // push is what comes on a subscribed connection. The bytes are good until the
 // next is read.
 type push struct {
