@@ -123,6 +123,7 @@ func (l *PubSub) undecodable(name string, err error) {
 func (l *PubSub) disconnected(h *pubsubHost, err error) {
 	l.log.Warn("subscriptions lost", "host", h.index, "error", err)
 	l.notices.tell(false)
+	h.pub.poke()
 }
 
 // subscribed is told that a host's subscriptions are there, again if lost is

@@ -111,6 +111,17 @@ func (p *publisher) send(ctx context.Context, m *publish) error {
 	return layer.NotSent(redisconn.Unavailable(m.err))
 }
 
+// poke makes the publisher look whether its connection, too, is lost: better
+// that than that the next message finds it out.
+func (p *publisher) poke() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down == nil && !p.closing {
+		p.queued = append(p.queued, &publish{echo: true, probe: true, done: make(chan struct{}, 1)})
+		nudge(p.wake)
+	}
+}
+
 // leave takes a message whose caller goes out of the queue, or reports that it
 // is under way.
 func (p *publisher) leave(m *publish) (underWay bool) {
