@@ -13,14 +13,27 @@ import (
 
 // enqueue queues an operation, or reports why that cannot be.
 func (s *session) enqueue(o *op) error {
+	_, err := s.claimOrEnqueue(o, false)
+	return err
+}
+
+// claimOrEnqueue gives its caller the turn and the connection, if it may have
+// them; otherwise it queues the operation, or reports why that cannot be.
+func (s *session) claimOrEnqueue(o *op, may bool) (*conn, error) {
 	s.mu.Lock()
+	if may {
+		if c := s.claimLocked(); c != nil {
+			s.mu.Unlock()
+			return c, nil
+		}
+	}
 	if s.closing || s.down != nil {
 		err := s.down
 		if s.closing {
 			err = layer.ErrClosed
 		}
 		s.mu.Unlock()
-		return err
+		return nil, err
 	}
 	s.queued = append(s.queued, o)
 	nudge := len(s.queued) == 1 && s.turn == turnFree // who has the turn looks
@@ -28,7 +41,7 @@ func (s *session) enqueue(o *op) error {
 	if nudge {
 		s.nudge()
 	}
-	return nil
+	return nil, nil
 }
 
 // do queues an operation and waits until it is done or ctx ends. Every error
@@ -44,14 +57,15 @@ func (s *session) do(ctx context.Context, o *op) error {
 // try is do with the outcome beside the error.
 func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
 	w := waiters.Get().(*waiter)
-	if c := s.claimFor(o); c != nil {
-		if s.callNow(ctx, c, o, w) {
-			waiters.Put(w)
-			return o.err, o.maybe
-		}
-	} else if err := s.enqueueFor(o, w); err != nil {
+	o.done = w.done
+	c, err := s.claimOrEnqueue(o, o.what <= opPush && len(o.body) <= maxCallNow)
+	if err != nil {
 		waiters.Put(w)
 		return err, false
+	}
+	if c != nil && s.callNow(ctx, c, o, w) {
+		waiters.Put(w)
+		return o.err, o.maybe
 	}
 	w.timeout.Reset(s.l.options.Timeout)
 	select {
@@ -78,29 +92,17 @@ func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
 	}
 }
 
-func (s *session) enqueueFor(o *op, w *waiter) error {
-	o.done = w.done
-	return s.enqueue(o)
-}
-
 // maxCallNow bounds what a caller writes itself: so much a connection takes at
 // once, where nothing else is on its way.
 const maxCallNow = 16 << 10
-
-// claimFor is claim, for an operation that a caller may carry out itself.
-func (s *session) claimFor(o *op) *conn {
-	if o.what > opPush || len(o.body) > maxCallNow {
-		return nil
-	}
-	return s.claim()
-}
 
 // callNow carries out an operation on the connection that its caller has
 // claimed. If ctx ends meanwhile, or more has to be done than one round trip,
 // it leaves the rest to the session's goroutine, and reports false: the
 // operation is then as if it had been queued, and taken.
 func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
-	o.taken = true
+	o.taken, o.done = true, nil
+	s.begin()
 	calls := s.plan([]*op{o})
 	interrupted := false
 	err := s.send(c, calls)

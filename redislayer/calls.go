@@ -13,7 +13,7 @@ const (
 	maxEntryBytes    = 64 << 10
 )
 
-// maxCallGroups and maxCallBytes bound what one script has to do for groups: others wait meanwhile.
+// Bounds of what one script has to do for groups: others wait meanwhile.
 const (
 	maxCallGroups = 1000
 	maxCallBytes  = 1 << 20
@@ -55,7 +55,8 @@ func (s *session) plan(ops []*op) []*call {
 
 // sorted puts together what has one destination.
 func sorted(ops []*op) (buckets [][]*op) {
-	if len(ops) == 1 {
+	first := ops[0]
+	if !slices.ContainsFunc(ops, func(o *op) bool { return o.what != first.what || o.where != first.where }) {
 		return [][]*op{ops}
 	}
 	type place struct {
@@ -113,7 +114,7 @@ func (s *session) callFor(ops []*op) *call {
 	switch ops[0].what {
 	case opSend:
 		entry := s.entry(ops, kindChannel)
-		return &call{ops: ops, apply: applyDelivered, request: deliverScript.request(s.requestBuffer(len(entry)), []string{l.keys.inbox(where), l.keys.lease(where)},
+		return &call{ops: ops, apply: applyDelivered, request: s.request(deliverScript, []string{l.keys.inbox(where), l.keys.lease(where)},
 			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes)}
 	case opControl:
 		entry := s.header()
@@ -124,30 +125,32 @@ func (s *session) callFor(ops []*op) *call {
 			}
 			entry = appendFrame(entry, k, o.name, o.body)
 		}
-		return &call{ops: ops, apply: applyDelivered, request: controlScript.request(nil, []string{l.keys.inbox(where), l.keys.lease(where)},
+		return &call{ops: ops, apply: applyDelivered, request: s.request(controlScript, []string{l.keys.inbox(where), l.keys.lease(where)},
 			s.sealer.seal(entry, where))}
 	case opJoin, opLeaveGroup:
 		return s.joinCall(ops)
 	case opTrim:
 		read := l.reader.progress()
-		return &call{ops: ops, apply: applyDone, request: trimScript.request(nil, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
+		return &call{ops: ops, apply: applyDone, request: s.request(trimScript, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
 			s.incarnation.Load(), read.next().String(), read.messages, read.bytes)}
 	case opPing:
-		return &call{ops: ops, apply: applyDone, request: appendRequest(nil, "PING")}
+		from := len(s.out)
+		s.out = appendRequest(s.out, "PING")
+		return &call{ops: ops, apply: applyDone, request: span{from, len(s.out)}}
 	}
 	return s.queueCall(ops)
 }
-
-// requestBuffer returns room for a request with an entry of that size.
-func (s *session) requestBuffer(entry int) []byte { return make([]byte, 0, entry+512) }
 
 func (s *session) header() []byte {
 	s.sequence++
 	return header{s.l.process, s.epoch, s.sequence}.append(make([]byte, 0, 64))
 }
 
+// entry makes an entry of messages. It is good until the next is made.
 func (s *session) entry(ops []*op, k kind) []byte {
-	return s.sealer.seal(appendFrames(s.header(), k, ops), "")
+	s.sequence++
+	s.scratch = appendFrames(header{s.l.process, s.epoch, s.sequence}.append(s.scratch[:0]), k, ops)
+	return s.sealer.seal(s.scratch, "")
 }
 
 // appendFrames appends a frame for each message.
@@ -180,15 +183,13 @@ func (s *session) groupsCall(groups [][]*op) *call {
 	args := make([]any, 0, 8+2*len(groups))
 	args = append(args, head, s.mostInEntry(), maxEntryBytes, l.options.InboxCapacity, l.options.InboxBytes,
 		l.process, l.keys.inboxes(), l.keys.leases())
-	size := 0
 	for i, group := range groups {
 		keys[i] = l.keys.group(group[0].where)
 		frames := s.sealer.sealFrames(head, appendFrames(nil, kindGroup, group), "")
-		size += len(frames) + 64
 		args = append(args, len(group), frames)
 	}
 	s.sequence += uint64(len(groups) - 1) // it also counts what was sealed with one key
-	return &call{ops: ops, groups: groups, apply: s.applyGroups, request: groupScript.request(s.requestBuffer(size), keys, args...)}
+	return &call{ops: ops, groups: groups, apply: s.applyGroups, request: s.request(groupScript, keys, args...)}
 }
 
 // queueCall makes the call for operations on one normal channel.
@@ -217,7 +218,7 @@ func (s *session) queueCall(ops []*op) *call {
 			args = append(args, "prune", "", "")
 		}
 	}
-	return &call{ops: ops, apply: s.applyQueue, request: queueScript.request(nil, []string{l.keys.queue(channel), l.keys.waiting(channel)}, args...)}
+	return &call{ops: ops, apply: s.applyQueue, request: s.request(queueScript, []string{l.keys.queue(channel), l.keys.waiting(channel)}, args...)}
 }
 
 // toNormalMembers makes the calls that bring groups' messages to the normal

@@ -185,6 +185,15 @@ func (o *opener) open(h header, head, rest []byte, to string) ([]byte, error) {
 	case !sealed:
 		return nil, errNotSealed
 	}
+	for r := (entryReader{rest: rest}); r.more(); {
+		k, _, _, err := r.frameInPlace()
+		if err == nil && k != kindSealed {
+			err = errNotSealed
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	r := entryReader{rest: rest}
 	frames, err := o.openFrame(&r, h, head, to)
 	for err == nil && r.more() {
@@ -192,17 +201,16 @@ func (o *opener) open(h header, head, rest []byte, to string) ([]byte, error) {
 		more, err = o.openFrame(&r, h, head, to)
 		frames = append(frames, more...)
 	}
-	return frames, err
-}
-
-// openFrame opens the next frame, which has to be sealed.
-func (o *opener) openFrame(r *entryReader, h header, head []byte, to string) ([]byte, error) {
-	k, id, body, err := r.frame()
 	if err != nil {
 		return nil, err
 	}
-	if k != kindSealed {
-		return nil, errNotSealed
+	return frames, nil
+}
+
+func (o *opener) openFrame(r *entryReader, h header, head []byte, to string) ([]byte, error) {
+	_, id, body, err := r.frame()
+	if err != nil {
+		return nil, err
 	}
 	secret, ok := o.secrets[id]
 	if !ok {

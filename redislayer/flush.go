@@ -57,7 +57,7 @@ func (o *op) finish(err error) {
 
 // call is one command of a round trip and what its reply means.
 type call struct {
-	request []byte
+	request span
 	ops     []*op
 	groups  [][]*op // of a call for groups: ops, by the group
 	apply   func(c *call, reply any)
@@ -87,6 +87,7 @@ func (s *session) flush(ctx context.Context, c *conn, ops []*op, groups []string
 		s.refused(refused)
 		ops = finishWritten(ops, refused)
 	}
+	s.begin()
 	calls := s.plan(ops)
 	return s.complete(ctx, c, calls, s.exchange(c, calls))
 }
@@ -117,21 +118,43 @@ func (s *session) exchange(c *conn, calls []*call) error {
 }
 
 func (s *session) send(c *conn, calls []*call) error {
-	switch len(calls) {
-	case 0:
+	if len(calls) == 0 {
 		return nil
-	case 1:
-		return c.pipe.write(calls[0].request, s.l.options.Timeout)
 	}
-	size := 0
+	for i, call := range calls[1:] {
+		if call.request.from != calls[i].request.to { // some of a round trip, once more
+			return s.send(c, s.copied(calls))
+		}
+	}
+	return c.pipe.write(s.out[calls[0].request.from:calls[len(calls)-1].request.to], s.l.options.Timeout)
+}
+
+// copied makes the calls' requests one after the other.
+func (s *session) copied(calls []*call) []*call {
 	for _, call := range calls {
-		size += len(call.request)
+		from := len(s.out)
+		s.out = append(s.out, s.out[call.request.from:call.request.to]...)
+		call.request = span{from, len(s.out)}
 	}
-	requests := make([]byte, 0, size)
-	for _, call := range calls {
-		requests = append(requests, call.request...)
+	return calls
+}
+
+// begin makes room for the requests of a round trip.
+func (s *session) begin() {
+	s.out = s.out[:0]
+	if cap(s.out) > keepBuffer {
+		s.out, s.scratch = nil, nil
 	}
-	return c.pipe.write(requests, s.l.options.Timeout)
+}
+
+// span is where in session.out a request is.
+type span struct{ from, to int }
+
+// request appends a request that runs a script.
+func (s *session) request(script script, keys []string, args ...any) span {
+	from := len(s.out)
+	s.out = script.request(s.out, keys, args...)
+	return span{from, len(s.out)}
 }
 
 // receive reads the replies that are still to come.

@@ -128,7 +128,7 @@ func (s *session) joinCall(ops []*op) *call {
 		}
 		args = append(args, what, normalMember(o.name))
 	}
-	return &call{ops: ops, apply: applyDone, request: memberScript.request(nil, []string{s.l.keys.group(ops[0].where)}, args...)}
+	return &call{ops: ops, apply: applyDone, request: s.request(memberScript, []string{s.l.keys.group(ops[0].where)}, args...)}
 }
 
 // writeNormalMembers writes the memberships of normal channels that were added

@@ -79,6 +79,7 @@ type reader struct {
 	last     named // of them
 	entries  []inboxEntry
 	request  []byte
+	pace     pace
 	count    int           // entries to read at once, at most
 	patience time.Duration // beyond probeInterval, for a reply
 	untrim   int           // handed over since the last trim
@@ -194,6 +195,9 @@ func (r *reader) finish(ctx context.Context, c *conn) error {
 
 // readAll reads until the connection fails or ctx ends.
 func (r *reader) readAll(ctx context.Context, c *conn) error {
+	gather := time.NewTimer(paceWait)
+	defer gather.Stop()
+	<-gather.C
 	inbox := r.l.keys.inbox(r.l.process)
 	for {
 		asked := time.Now()
@@ -214,8 +218,10 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 			}
 			r.mu.Unlock()
 		}
+		messages := 0
 		for _, e := range r.entries {
 			r.entry(e)
+			messages += e.messages
 		}
 		if len(r.entries) < r.count {
 			r.mu.Lock()
@@ -226,6 +232,10 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 		r.trim(len(r.entries) == 0)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if r.pace.next(time.Now(), messages) {
+			gather.Reset(paceWait)
+			<-gather.C
 		}
 	}
 }

@@ -28,6 +28,7 @@ type session struct {
 
 	mu      sync.Mutex
 	queued  []*op // newest last
+	spare   []*op // is empty, and serves as the next queue
 	down    error // why the last attempt to connect failed; calls fail at once
 	closing bool
 	wake    chan struct{} // has room for one
@@ -44,6 +45,8 @@ type session struct {
 	registered map[string]uint64
 
 	// Only who has the turn uses these.
+	out      []byte // the requests of a round trip
+	scratch  []byte // an entry that goes into one
 	epoch    uint64
 	sequence uint64
 	lastGood time.Time // when the server last answered
@@ -226,11 +229,11 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 		}
 		// Before more is promised the lease is renewed: this process may have slept.
 		if due || s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
-			err := s.renew(ctx, c)
-			if err == nil && due {
-				err = s.beat(ctx, c)
+			renew := s.renew
+			if due {
+				renew = s.beat
 			}
-			if err != nil {
+			if err := renew(ctx, c); err != nil {
 				s.giveUp(w, err)
 				return err
 			}
@@ -241,9 +244,13 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			return err
 		}
 		s.lastGood = time.Now()
-		if len(w.ops) > 1 {
+		if n := len(w.ops); n > 1 {
+			clear(w.ops)
+			s.mu.Lock()
+			s.spare = w.ops[:0]
+			s.mu.Unlock()
 			// Those whose calls have just returned may call again at once.
-			s.await(len(w.ops))
+			s.await(n)
 		}
 		select {
 		case <-beat.C:
@@ -281,16 +288,12 @@ func (s *session) takeBack(ctx context.Context, c *conn) {
 	}
 }
 
-// claim gives a caller the turn, and the connection, if there is nothing to do
-// before its operation.
-func (s *session) claim() *conn {
-	if s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// claimLocked gives a caller the turn, and the connection, if there is nothing
+// to do before its operation.
+func (s *session) claimLocked() *conn {
 	if s.turn != turnFree || s.conn == nil || s.closing || s.down != nil || s.broken != nil ||
-		len(s.queued) > 0 || len(s.dirty) > 0 || len(s.pending) > 0 {
+		len(s.queued) > 0 || len(s.dirty) > 0 || len(s.pending) > 0 ||
+		s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
 		return nil
 	}
 	s.turn = turnCaller
@@ -357,7 +360,10 @@ func (s *session) take(due bool) (w work) {
 		return work{wait: true}
 	}
 	s.turn = turnSession
-	w = work{closing: s.closing, broken: s.broken, pending: s.pending}
+	if s.broken != nil {
+		return work{broken: s.broken} // what is queued is for the next connection
+	}
+	w = work{closing: s.closing, pending: s.pending}
 	s.pending = nil
 	n, bytes := 0, 0
 	for n < len(s.queued) && n < maxFlushOps && (n == 0 || bytes+len(s.queued[n].body) <= maxFlushBytes) {
@@ -368,7 +374,7 @@ func (s *session) take(due bool) (w work) {
 	w.ops = s.queued[:n:n]
 	s.queued = s.queued[n:]
 	if len(s.queued) == 0 {
-		s.queued = nil
+		s.queued, s.spare = s.spare, nil
 	}
 	for g := range s.dirty {
 		if len(w.groups) == groupBatch {
@@ -377,7 +383,7 @@ func (s *session) take(due bool) (w work) {
 		w.groups = append(w.groups, g)
 		delete(s.dirty, g)
 	}
-	if !due && len(w.pending)+len(w.ops)+len(w.groups) == 0 && w.broken == nil {
+	if !due && len(w.pending)+len(w.ops)+len(w.groups) == 0 {
 		w.idle = true
 		if !w.closing {
 			s.turn = turnFree

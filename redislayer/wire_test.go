@@ -60,10 +60,10 @@ func TestGoldenBytes(t *testing.T) {
 		"mark":    appendFrame(head(), kindMark, "jobs", []byte{5}),
 	}
 	s.sequence = 299
-	got["channel"] = s.entry([]*op{
+	got["channel"] = bytes.Clone(s.entry([]*op{
 		{what: opSend, where: receiverB, name: "specific." + receiverB + "!1", body: one},
 		{what: opSend, where: receiverB, name: "specific." + receiverB + "!z", body: two},
-	}, kindChannel)
+	}, kindChannel))
 	s.sequence = 299
 	got["group"] = s.entry([]*op{{what: opGroup, where: "room", body: one}}, kindGroup)
 	require.Len(t, got, len(golden))
