@@ -24,7 +24,8 @@ type cluster struct {
 	epoch    atomic.Uint64 // of this process, whatever the lane
 	sequence atomic.Uint64
 
-	kick chan struct{} // the map of slots may be out of date; has room for one
+	kick  chan struct{} // the map of slots may be out of date; has room for one
+	tried chan struct{} // closed when the map was read, or could not be, for the first time
 
 	refreshing sync.Mutex
 
@@ -47,7 +48,7 @@ type moved struct {
 
 func newCluster(l *Layer, client *redis.ClusterClient) *cluster {
 	c := &cluster{
-		l: l, client: client, kick: make(chan struct{}, 1), idle: make(chan struct{}),
+		l: l, client: client, kick: make(chan struct{}, 1), tried: make(chan struct{}), idle: make(chan struct{}),
 		lanes: map[string]*lane{}, moved: map[string]moved{}, cause: errNoSlots,
 	}
 	c.lines = newLines(c)
@@ -66,6 +67,7 @@ func (c *cluster) run(ctx context.Context) {
 	beat := time.NewTicker(c.l.options.Lease / 3)
 	defer beat.Stop()
 	c.refresh(ctx)
+	close(c.tried)
 	for {
 		select {
 		case <-c.kick:
@@ -264,12 +266,19 @@ func (c *cluster) try(ctx context.Context, t *task) (err error, maybe bool) {
 		return layer.ErrClosed, false
 	}
 	defer c.end()
+	timeout := time.NewTimer(c.l.options.Timeout)
+	defer timeout.Stop()
+	select {
+	case <-c.tried:
+	case <-ctx.Done():
+		return ctx.Err(), false
+	case <-timeout.C:
+		return unavailable(errTimeout), false
+	}
 	t.done = make(chan struct{}, 1)
 	if err := c.enqueue(t); err != nil {
 		return err, false
 	}
-	timeout := time.NewTimer(c.l.options.Timeout)
-	defer timeout.Stop()
 	select {
 	case <-t.done:
 		return t.err, t.maybe
@@ -287,6 +296,18 @@ func (c *cluster) try(ctx context.Context, t *task) (err error, maybe bool) {
 	default:
 		return err, true
 	}
+}
+
+// away returns why a master is away, if one is.
+func (c *cluster) away() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ln := range c.lanes {
+		if err := ln.cause(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cluster) begin() bool {

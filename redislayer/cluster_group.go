@@ -10,6 +10,7 @@ import (
 // writeEntries writes or removes the entry of a process in groups, each at the
 // group's node, and waits until that is done or has failed.
 func (c *cluster) writeEntries(groups []string, join []bool, member string) []written {
+	<-c.tried
 	results := make([]written, len(groups))
 	var all sync.WaitGroup
 	all.Add(len(groups))

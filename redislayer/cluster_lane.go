@@ -429,6 +429,13 @@ func (ln *lane) isOpen() bool {
 	return ln.closing == nil
 }
 
+// cause is why tasks fail now, or nil.
+func (ln *lane) cause() error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	return ln.down
+}
+
 func (ln *lane) isEmpty() bool {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()

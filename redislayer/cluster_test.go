@@ -3,11 +3,13 @@ package redislayer_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/channellayer/channellayer/internal/redistest"
@@ -152,4 +154,107 @@ func TestClusterSlotMoved(t *testing.T) {
 	}
 	require.Zero(t, a.Stats().Gaps+b.Stats().Gaps)
 	require.Zero(t, a.Stats().Dropped, b.Stats().Dropped)
+}
+
+// Of a process that died without Close, nothing is left but its entries in
+// groups, and messages that were set aside for it. The first who meets them
+// removes the one, and has the other go to somebody else.
+func TestClusterDeadProcess(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	a, dead, c := onCluster(t, cluster, redislayer.Options{}), onCluster(t, cluster, redislayer.Options{}), onCluster(t, cluster, redislayer.Options{})
+	client := cluster.Client(t)
+	channel := newChannel(t, dead)
+	require.NoError(t, dead.GroupAdd(ctx, "room", channel))
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := dead.Receive(waiting, "jobs")
+		ended <- err
+	}()
+	soon(t, "a receiver that waits", func() bool { return client.LLen(ctx, "channellayer:waiting:{jobs}").Val() == 1 })
+
+	tag := "{" + dead.Process() + "}"
+	require.NoError(t, client.Del(ctx, "channellayer:inbox:"+tag, "channellayer:lease:"+tag).Err())
+	require.EqualValues(t, 1, client.ZCard(ctx, "channellayer:group:{room}").Val())
+	require.NoError(t, a.GroupSend(ctx, "room", text("to nobody")))
+	soon(t, "the group without the dead process", func() bool { return client.Exists(ctx, "channellayer:group:{room}").Val() == 0 })
+	require.ErrorIs(t, a.Send(ctx, channel, text("to nobody")), layer.ErrChannelGone)
+
+	require.NoError(t, a.Send(ctx, "jobs", text("first")))
+	require.NoError(t, a.Send(ctx, "jobs", text("second")))
+	require.Equal(t, "first", receive(t, c, "jobs").String("text"))
+	require.Equal(t, "second", receive(t, c, "jobs").String("text"))
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
+}
+
+// While a slot stands half-way, keys that exist are at the old node, and new
+// ones are made at the new one.
+func TestClusterSlotHalfWay(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	a, b := onCluster(t, cluster, redislayer.Options{}), onCluster(t, cluster, redislayer.Options{})
+	channel := newChannel(t, b)
+	slot := cluster.Slot(t, "{room}")
+	to := cluster.Nodes()[0]
+	if to == cluster.Owner(t, slot) {
+		to = cluster.Nodes()[1]
+	}
+	finish := cluster.BeginMoveSlot(t, slot, to)
+	require.NoError(t, b.GroupAdd(ctx, "room", channel), "a group that is not at the old node")
+	require.NoError(t, a.GroupSend(ctx, "room", text("half-way")))
+	require.Equal(t, "half-way", receive(t, b, channel).String("text"))
+	finish()
+	require.NoError(t, a.GroupSend(ctx, "room", text("moved")))
+	require.Equal(t, "moved", receive(t, b, channel).String("text"))
+	require.Zero(t, a.Stats().Gaps+b.Stats().Gaps)
+}
+
+// A message whose receiver has gone away while it was on its way goes to
+// another one, and none is lost or comes twice however often that happens.
+func TestClusterCancelledReceivers(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	const messages = 300
+	options := redislayer.Options{Limits: layer.Limits{Capacity: messages}}
+	a, b := onCluster(t, cluster, options), onCluster(t, cluster, options)
+	var sent, got atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range messages {
+			if assert.NoError(t, a.Send(ctx, "jobs", text(fmt.Sprint(i)))) {
+				sent.Add(1)
+			}
+		}
+	}()
+	seen := make([]int, messages)
+	for deadline := time.Now().Add(60 * time.Second); got.Load() < messages && time.Now().Before(deadline); {
+		l := []*redislayer.Layer{a, b}[got.Load()%2]
+		short, cancel := context.WithTimeout(ctx, time.Duration(got.Load()%7)*time.Millisecond)
+		if msg, err := l.Receive(short, "jobs"); err == nil {
+			n, err := strconv.Atoi(msg.String("text"))
+			require.NoError(t, err)
+			seen[n]++
+			got.Add(1)
+		}
+		cancel()
+		if got.Load()%7 == 0 { // it would never wait long enough
+			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			if msg, err := l.Receive(short, "jobs"); err == nil {
+				n, err := strconv.Atoi(msg.String("text"))
+				require.NoError(t, err)
+				seen[n]++
+				got.Add(1)
+			}
+			cancel()
+		}
+	}
+	<-done
+	require.EqualValues(t, messages, sent.Load(), "messages sent")
+	for n, times := range seen {
+		require.Equal(t, 1, times, "message %d was received %d times", n, times)
+	}
 }

@@ -26,7 +26,8 @@
 //
 // # Connections
 //
-// A layer has two connections: one that writes, one that reads the inbox. They
+// A layer has two connections: one that writes, one that reads the inbox; on a
+// Cluster it has one more to each master. They
 // are made with the settings of the client that [New] is given.
 //
 // # Delivery and failure
@@ -57,10 +58,31 @@
 //
 // # Redis Cluster
 //
-// On a Cluster the prefix becomes a hash tag: all keys of a bus are in one
-// slot, and so on one master at a time, wherever the slot goes. That keeps a
-// group send one script; it does not spread one bus over several masters. Use
-// several prefixes for several buses.
+// On a Cluster every inbox, every group and every normal channel is at a slot
+// of its own, so that one bus is spread over all masters. The promises are the
+// same; what differs is how they are kept:
+//
+//   - A layer has, besides its two connections to the node of its inbox, one to
+//     each master, by which it sends. What waits for one node leaves together.
+//   - A message to a group takes two round trips: who is in the group is read
+//     at its node, then the message goes to the inboxes of these processes, at
+//     all their nodes at the same time. Senders that wait together share both.
+//   - A message of a normal channel is set aside, at the queue's node, for the
+//     process that waits longest. That is woken by way of its inbox, and
+//     fetches the message. A fetch is repeated until it is answered, and is
+//     answered in the same way again, so that a reply that is lost loses
+//     nothing. If a process ends without Close after a fetch, what it had
+//     fetched and not handed over is lost, as with an inbox.
+//   - A command that a server refuses because its slot has moved, or is moving,
+//     was certainly not run, and is sent again to the node that has it now. A
+//     slot that is moved loses nothing and is no gap. While one is half-way,
+//     what needs several keys of which some do not exist is refused by Redis,
+//     and waits for up to Options.Timeout.
+//
+// When a master fails, what concerns its slots fails until a replica has been
+// promoted; the rest goes on. Then the memberships there are written again, and
+// a gap is reported by the processes whose inbox was there, or that found their
+// entry in a group lost.
 //
 // # Encryption
 //

@@ -252,12 +252,18 @@ func (l *Layer) Release(ctx context.Context, channel string) error {
 	return l.closedOr(nil)
 }
 
-// Ping implements [layer.Pinger]: it makes a round trip to Redis.
+// Ping implements [layer.Pinger]: it makes a round trip to Redis. On a Cluster
+// that is to the node of the process's inbox; it also fails if another master
+// is known to be away.
 func (l *Layer) Ping(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return l.session.do(ctx, &op{what: opPing})
+	err := l.session.do(ctx, &op{what: opPing})
+	if err == nil && l.cluster != nil {
+		err = layer.NotSent(l.cluster.away())
+	}
+	return err
 }
 
 // Close implements [layer.Layer]. It removes the process's keys and entries at
