@@ -456,14 +456,14 @@ func TestInteropCoreUntyped(t *testing.T) {
 
 // FIFO over many messages, in both directions.
 func TestInteropCoreManyInOrder(t *testing.T) {
-	count := 10_000
-	if testing.Short() {
-		count = 1000
-	}
 	overCore(t, pypeer.Options{Capacity: 20_000}, func(t *testing.T, b *coreBus) {
+		count, what := 1000, "1,000 messages in order"
+		if b.option == plain {
+			count, what = 10_000, "10,000 messages in order"
+		}
 		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()
 		t.Run("to Python", func(t *testing.T) {
-			b.record(t, "10,000 messages in order", goToPython)
+			b.record(t, what, goToPython)
 			for n := range count {
 				require.NoError(t, b.go1.Send(t.Context(), theirs, note(n)))
 			}
@@ -472,7 +472,7 @@ func TestInteropCoreManyInOrder(t *testing.T) {
 			requireSeries(t, got, count)
 		})
 		t.Run("to Go", func(t *testing.T) {
-			b.record(t, "10,000 messages in order", pythonToGo)
+			b.record(t, what, pythonToGo)
 			sent := make(chan error, 1)
 			go func() { sent <- b.theirs.SendMany(ours, 0, count, map[string]any{"type": "test.note"}) }()
 			var got []int

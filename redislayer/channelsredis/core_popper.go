@@ -174,7 +174,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 		if err == nil || err == redis.Nil {
 			continue
 		}
-		if redis.HasErrorPrefix(err, "ERR unknown command") && !p.old {
+		if redis.HasErrorPrefix(err, "unknown command") && !p.old {
 			p.old = true
 			continue
 		}
