@@ -2,6 +2,126 @@
 // Python's channels_redis, on the same Redis, in its own format. Go services
 // and Django sites send to each other's channels and groups through it.
 //
+//	bus, err := channelsredis.OpenCore(ctx, []string{"redis://127.0.0.1:6379"}, channelsredis.Options{})
+//	...
+//	err = bus.GroupSend(ctx, "chat_lobby", layer.NewMessage(map[string]any{
+//		"type": "chat.message", "message": "hello from Go",
+//	}))
+//
 // [Core] speaks what channels_redis.core.RedisChannelLayer speaks, [PubSub]
-// what channels_redis.pubsub.RedisPubSubChannelLayer speaks.
+// what channels_redis.pubsub.RedisPubSubChannelLayer speaks. Take the one that
+// the Django site is configured with; the two do not hear each other. Where no
+// Python is on the bus, package redislayer keeps more of the contract, and is
+// faster.
+//
+// # Settings
+//
+// Options has the settings of CHANNEL_LAYERS under their names. They must say
+// the same on both sides.
+//
+//	# Django                                        // Go
+//	"BACKEND": "channels_redis.core.RedisChannelLayer"    channelsredis.OpenCore(ctx, urls, channelsredis.Options{
+//	"CONFIG": {
+//	    "hosts": ["redis://a:6379", "redis://b:6379"],    // urls, or Hosts; in the same order
+//	    "prefix": "asgi",                                 Prefix: "asgi",
+//	    "expiry": 60,                                     Expiry: time.Minute,
+//	    "group_expiry": 86400,                            GroupExpiry: 24 * time.Hour,
+//	    "capacity": 100,                                  Capacity: 100,
+//	    "channel_capacity": {"http.*": 200},              ChannelCapacity: []layer.CapacityRule{{Pattern: "http.*", Capacity: 200}},
+//	    "symmetric_encryption_keys": [SECRET_KEY],        SymmetricEncryptionKeys: []string{secretKey},
+//	    "serializer_format": "json",                      SerializerFormat: channelsredis.JSON{},
+//	    "random_prefix_length": 12,                       RandomPrefixLength: 12,
+//	    "on_disconnect": "redis.disconnect",              OnDisconnect: "redis.disconnect",
+//	}                                                     })
+//
+// # Messages
+//
+// Django dispatches by the message's "type": "chat.message" calls the handler
+// chat_message. It closes the connection of every consumer that gets a message
+// whose type is missing, no string, or has no handler; a group message like
+// that closes them all. So a message without a string "type" is refused here,
+// unless Options.AllowUntyped says otherwise. Nothing is written that Python
+// could not read: that would end its readers.
+//
+// Channel and group names as long as 100 bytes are valid here; Python takes at
+// most 99.
+//
+// # Core
+//
+// A process has a queue at Redis, a sorted set, for each prefix that NewChannel
+// was given, and one reader that empties them all, up to 100 messages at a
+// time, into mailboxes in memory. All messages that wait to be sent to one
+// queue leave in one script call. A message to a group is put into the queue of
+// each process once, with the names of its channels: in one round trip where
+// the group has up to 100 members that are the same as last time, otherwise in
+// two. What a process sends to its own channels does not leave it, whether by
+// Send or by GroupSend.
+//
+// A message to a normal channel is taken from Redis only for a receiver that
+// waits. If that one went away meanwhile, the next here gets the message, or it
+// goes back to the head of the queue. One connection to each host waits for all
+// normal channels that are received on, so that hundreds of them are fine, and
+// thousands are not.
+//
+// What it does better than channels_redis, as far as the wire lets it:
+//
+//   - Sending is one atomic script: senders together never put more into a
+//     queue than its capacity.
+//   - What is in a queue is in the order in which it came there. Scores are the
+//     clock of Redis, and each is above the last: no message overtakes another
+//     because two clocks differ or two scores are equal.
+//   - A message that is older than Expiry is never received, but dropped and
+//     counted.
+//   - No two of its readers get the same message, and none gets one twice.
+//   - With several hosts, a reader finds its messages on all of them, and a
+//     sender uses the host on which a Python reader looks. (Python's direct
+//     sends to Python go to the wrong host about half of the time.)
+//   - Nothing is sent twice: an operation whose outcome is unknown ends with
+//     [layer.ErrMaybeSent], and the broken connection is ended at the server, so
+//     that what it had not run yet is never run.
+//   - A reader that is connected but deaf is found within two seconds. A
+//     connection that breaks while it reads may take up to 100 messages with
+//     it: that is reported ([layer.Observer].Gap).
+//   - When Redis was restarted empty, memberships that began through this layer
+//     are written again, and a gap is reported.
+//
+// A Core has three connections to each host: one that writes, one that reads
+// the queues of the process, one that reads normal channels.
+//
+// # Core: what to know
+//
+// Capacity counts what waits at Redis for all channels of one process together,
+// as channels_redis has it; above it a send is [layer.ErrInboxFull]. A reader in
+// Go is quick to empty its queue; one in Python may not be. A process that gets
+// bursts wants a larger Capacity, in every process. In memory, each channel has
+// room for Capacity messages; the newest are dropped then, and counted, where
+// Python drops the oldest.
+//
+// With several hosts a normal channel is a queue on each, filled in turn: it
+// holds Capacity on each, and is in order on each. A Python reader waits at one
+// host until something comes there. Order between Send and GroupSend holds for
+// what Go sends; Python's go to one channel by way of two hosts.
+//
+// Python readers move what they read to a second key, named "$inflight", and
+// remove it there when they have it. What a reader that crashed has left there
+// is put back by the next Python reader of that channel, perhaps though it had
+// been delivered. Readers in Go never touch that key: they would not be able to
+// tell, and deliver at most once. They receive what a Python reader has put
+// back. Several Python readers of one normal channel put back each other's
+// messages and so deliver some twice; readers in Go add nothing to that, and
+// are not safe from it.
+//
+// Python's messages are as old as its clock says: a Python host whose clock is
+// late by Expiry has all its messages dropped, and senders in Python drop those
+// of others if it is early by as much.
+//
+// A Redis that is shared with Python needs 6.2 or newer. From 7.0 on a reader
+// takes messages in one command (BZMPOP), before that in two. channels_redis
+// does not work on a Redis Cluster, and neither does this package.
+//
+// # What is proven
+//
+// EXCEPTIONS.md beside the source lists what of the contract the wire makes
+// impossible. COMPATIBILITY.md lists what works with Python, by operation,
+// direction and option; the tests that show it write it.
 package channelsredis
