@@ -174,10 +174,13 @@ func appendFrames(entry []byte, k kind, ops []*op) []byte {
 // the entries, one for each process: only Redis knows who is in which group.
 func (s *session) groupsCall(groups [][]*op) *call {
 	l := s.l
-	ops := groups[0]
-	if len(groups) > 1 {
-		ops = slices.Concat(groups...)
+	if len(groups) == 1 {
+		ops := groups[0]
+		entry := s.entry(ops, kindGroup)
+		return &call{ops: ops, groups: groups, apply: s.applyGroups, request: s.request(groupScript, []string{l.keys.group(ops[0].where)},
+			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes, l.process, l.keys.inboxes(), l.keys.leases())}
 	}
+	ops := slices.Concat(groups...)
 	head := s.header()
 	keys := make([]string, len(groups))
 	args := make([]any, 0, 8+2*len(groups))
@@ -189,7 +192,7 @@ func (s *session) groupsCall(groups [][]*op) *call {
 		args = append(args, len(group), frames)
 	}
 	s.sequence += uint64(len(groups) - 1) // it also counts what was sealed with one key
-	return &call{ops: ops, groups: groups, apply: s.applyGroups, request: s.request(groupScript, keys, args...)}
+	return &call{ops: ops, groups: groups, apply: s.applyGroups, request: s.request(groupsScript, keys, args...)}
 }
 
 // queueCall makes the call for operations on one normal channel.

@@ -18,6 +18,7 @@ var (
 	deliverScript = loadScript("deliver")
 	controlScript = loadScript("control")
 	groupScript   = loadScript("group")
+	groupsScript  = loadScript("groups")
 	leaseScript   = loadScript("lease")
 	trimScript    = loadScript("trim")
 	queueScript   = loadScript("queue")
@@ -30,7 +31,7 @@ var (
 	entryScript   = loadScript("entry")
 	lineScript    = loadScript("line")
 
-	allScripts = []script{deliverScript, controlScript, groupScript, leaseScript, trimScript, queueScript, memberScript, checkScript,
+	allScripts = []script{deliverScript, controlScript, groupScript, groupsScript, leaseScript, trimScript, queueScript, memberScript, checkScript,
 		relayScript, membersScript, entryScript, lineScript}
 )
 

@@ -1,95 +1,56 @@
--- Adds messages to the inboxes of all processes in their groups but the
--- sender's: what is for one process in as few entries as possible. A process
--- whose inbox is gone, or was made anew since it joined, leaves the group.
+-- Adds one entry to the inbox of every process in a group but the sender's.
+-- A process whose inbox is gone, or was made anew since it joined, leaves the
+-- group. It does for one group what groups.lua does for many, at half the cost.
 --
--- KEYS  groups (each a sorted set of p<process>/<incarnation>, score 0, and
+-- KEYS  1 group (sorted set of p<process>/<incarnation>, score 0, and
 --       n<normal channel>, score: when the membership ends, in ms)
--- ARGV  1 an entry's header  2 most messages in an entry  3 most bytes of them
---       4 most messages in an inbox  5 most bytes in an inbox
---       6 the sender's process  7 key of an inbox, up to the process
---       8 key of a lease, up to the process
---       then for each group: number of messages, their frames
--- Returns {group, what, group, what, ...}: for the group at that place in KEYS
---         how many messages an inbox had no room for, or the name of a normal
---         channel in it; 0 if there is nothing to tell.
--- Cost  one command a group, three a process.
-local head, most, mostBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local capacity, capacityBytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+-- ARGV  1 entry  2 messages in it  3 most messages  4 most bytes
+--       5 the sender's process  6 key of an inbox, up to the process
+--       7 key of a lease, up to the process
+-- Returns {1, what, 1, what, ...}: how many messages an inbox had no room for,
+--         or the name of a normal channel; 0 if there is nothing to tell.
+-- Cost  one command, and three for each process.
 local now
 local reply, gone = {}, {}
-local inboxes, byProcess = {}, {}
 
--- Reading comes first, then entries, and memberships are removed last: Redis
--- refuses a script for want of memory only if its first write needs some.
-for g, key in ipairs(KEYS) do
-  local members = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  for i = 1, #members, 2 do
-    local member = members[i]
-    if string.sub(member, 1, 1) == 'n' then
-      if not now then
-        now = redis.call('TIME')
-        now = now[1] * 1000 + math.floor(now[2] / 1000)
-      end
-      if tonumber(members[i + 1]) > now then
-        reply[#reply + 1] = g
-        reply[#reply + 1] = string.sub(member, 2)
+-- Entries come first and memberships are removed last: Redis refuses a script
+-- for want of memory only if its first write needs some.
+local members = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #members, 2 do
+  local member = members[i]
+  if string.byte(member) == 110 then -- n
+    if not now then
+      now = redis.call('TIME')
+      now = now[1] * 1000 + math.floor(now[2] / 1000)
+    end
+    if tonumber(members[i + 1]) > now then
+      reply[#reply + 1] = 1
+      reply[#reply + 1] = string.sub(member, 2)
+    else
+      gone[#gone + 1] = member
+    end
+  else
+    local slash = string.find(member, '/', 1, true)
+    local process = string.sub(member, 2, slash - 1)
+    if process ~= ARGV[5] then
+      local key = ARGV[7] .. process
+      local lease = redis.call('HMGET', key, 'i', 'n', 'b', 'rn', 'rb')
+      if lease[1] ~= string.sub(member, slash + 1) then
+        gone[#gone + 1] = member
       else
-        gone[#gone + 1] = {key, member}
-      end
-    else
-      local slash = string.find(member, '/', 1, true)
-      local process = string.sub(member, 2, slash - 1)
-      if process ~= ARGV[6] then
-        local inbox = byProcess[process]
-        if not inbox then
-          inbox = {process = process, lease = redis.call('HMGET', ARGV[8] .. process, 'i', 'n', 'b', 'rn', 'rb')}
-          byProcess[process] = inbox
-          inboxes[#inboxes + 1] = inbox
-        end
-        if inbox.lease[1] == string.sub(member, slash + 1) then
-          inbox[#inbox + 1] = g
-          inbox[#inbox + 1] = member
+        local n, b = lease[2] + ARGV[2], lease[3] + #ARGV[1]
+        if n - lease[4] > tonumber(ARGV[3]) or (b - lease[5] > tonumber(ARGV[4]) and lease[3] ~= lease[5]) then
+          reply[#reply + 1] = 1
+          reply[#reply + 1] = tonumber(ARGV[2])
+        elseif redis.call('XADD', ARGV[6] .. process, 'NOMKSTREAM', '*', 'e', ARGV[1], 'n', ARGV[2]) then
+          redis.call('HSET', key, 'n', n, 'b', b)
         else
-          gone[#gone + 1] = {key, member}
+          gone[#gone + 1] = member
         end
       end
     end
   end
 end
-
-local only -- the entry, where there is one group
-if #KEYS == 1 then only = head .. ARGV[10] end
-
-for _, inbox in ipairs(inboxes) do
-  local lease, from = inbox.lease, 1
-  local n, b = lease[2], lease[3]
-  local added = false
-  while from < #inbox do
-    local g = inbox[from]
-    local messages, bytes, parts = tonumber(ARGV[7 + 2 * g]), #ARGV[8 + 2 * g], {head, ARGV[8 + 2 * g]}
-    local to = from + 2
-    while to < #inbox do
-      g = inbox[to]
-      local m, frames = tonumber(ARGV[7 + 2 * g]), ARGV[8 + 2 * g]
-      if messages + m > most or bytes + #frames > mostBytes then break end
-      messages, bytes, parts[#parts + 1] = messages + m, bytes + #frames, frames
-      to = to + 2
-    end
-    local entry = only or table.concat(parts)
-    if n + messages - lease[4] > capacity or (b + #entry - lease[5] > capacityBytes and b ~= lease[5]) then
-      for i = from, to - 1, 2 do
-        reply[#reply + 1] = inbox[i]
-        reply[#reply + 1] = tonumber(ARGV[7 + 2 * inbox[i]])
-      end
-    elseif redis.call('XADD', ARGV[7] .. inbox.process, 'NOMKSTREAM', '*', 'e', entry, 'n', messages) then
-      n, b, added = n + messages, b + #entry, true
-    else
-      for i = from, to - 1, 2 do gone[#gone + 1] = {KEYS[inbox[i]], inbox[i + 1]} end
-    end
-    from = to
-  end
-  if added then redis.call('HSET', ARGV[8] .. inbox.process, 'n', n, 'b', b) end
-end
-for _, member in ipairs(gone) do redis.call('ZREM', member[1], member[2]) end
+for _, member in ipairs(gone) do redis.call('ZREM', KEYS[1], member) end
 if #reply == 0 then return 0 end
 return reply
