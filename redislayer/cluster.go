@@ -33,11 +33,12 @@ type cluster struct {
 	lanes   map[string]*lane // by address; one for each master there is
 	moved   map[string]moved // by hash tag, since the map of slots was last read
 	cause   error            // why there is no map yet
-	ending  bool
-	calls   int             // under way
-	idle    chan struct{}   // closed when ending, and there are none
-	ctx     context.Context // ends with the layer
-	running sync.WaitGroup  // lanes, and tasks that wait to be tried again
+	ending  bool             // no more calls
+	ended   bool             // no more lanes
+	calls   int              // under way
+	idle    chan struct{}    // closed when ending, and there are none
+	ctx     context.Context  // ends with the layer
+	running sync.WaitGroup   // lanes, and tasks that wait to be tried again
 }
 
 // moved is where a server said that a slot is.
@@ -83,6 +84,9 @@ func (c *cluster) run(ctx context.Context) {
 		case <-beat.C:
 			c.lines.tellAll()
 		case <-ctx.Done():
+			c.mu.Lock()
+			c.ended = true
+			c.mu.Unlock()
 			c.running.Wait()
 			return
 		}
@@ -146,7 +150,7 @@ func (c *cluster) refresh(ctx context.Context) {
 // if there will be none any more.
 func (c *cluster) laneLocked(addr string) *lane {
 	ln := c.lanes[addr]
-	if ln == nil && c.ctx.Err() == nil {
+	if ln == nil && !c.ended {
 		ln = newLane(c, addr)
 		c.lanes[addr] = ln
 		c.running.Go(func() { ln.run(c.ctx) })

@@ -298,7 +298,6 @@ func (ln *lane) settle(call *laneCall) {
 			t.ask = addr
 			ln.c.again(t, err)
 		case "TRYAGAIN":
-			t.tries++ // it takes a while
 			ln.c.again(t, err)
 		default:
 			ln.failTask(t, err)
@@ -341,17 +340,16 @@ func (ln *lane) failTask(t *task, err error) {
 }
 
 // Tasks are redirected at once a few times, and then after a while, for as long
-// as somebody may wait for them.
+// as the timeout.
 const (
 	quickTries = 4
 	tryAgain   = 5 * time.Millisecond
-	maxTries   = 400
 )
 
 // again has a task done that certainly was not run.
 func (c *cluster) again(t *task, err error) {
 	t.tries++
-	if t.tries > maxTries || !t.state.CompareAndSwap(taskTaken, taskQueued) {
+	if t.tries > int(c.l.options.Timeout/tryAgain) || !t.state.CompareAndSwap(taskTaken, taskQueued) {
 		t.finish(unavailable(err), false, nil)
 		return
 	}

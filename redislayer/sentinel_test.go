@@ -3,11 +3,15 @@ package redislayer_test
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/channellayer/channellayer/internal/redistest"
 	"github.com/channellayer/channellayer/layer/layertest"
 )
 
 func TestConformanceThroughSentinel(t *testing.T) {
 	sentinel := redistest.StartSentinel(t, redistest.SentinelConfig{})
-	layertest.Run(t, backendOver(sentinel.Client(t)))
+	client := sentinel.Client(t)
+	require.NoError(t, client.Ping(t.Context()).Err()) // starts what it keeps for as long as it is open
+	layertest.Run(t, backendOver(client))
 }
