@@ -149,14 +149,20 @@ func (p *instance) enterGo(t *testing.T, name string) *websocket.Conn {
 // awaitFrame reads until a frame holds all the texts.
 func awaitFrame(t *testing.T, conn *websocket.Conn, texts ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	if err := readUntil(t.Context(), conn, texts...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readUntil(ctx context.Context, conn *websocket.Conn, texts ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var seen []string
 frames:
 	for {
 		_, data, err := conn.Read(ctx)
 		if err != nil {
-			t.Fatalf("waiting for a frame with %q: %v; there came\n%s", texts, err, strings.Join(seen, "\n"))
+			return fmt.Errorf("waiting for a frame with %q: %w; there came\n%s", texts, err, strings.Join(seen, "\n"))
 		}
 		seen = append(seen, string(data))
 		for _, text := range texts {
@@ -164,7 +170,7 @@ frames:
 				continue frames
 			}
 		}
-		return
+		return nil
 	}
 }
 
@@ -231,6 +237,43 @@ func TestOriginsAreChecked(t *testing.T) {
 			t.Errorf("%s answered a page of another site with %v, %v, want status 403", name, response, err)
 		}
 	}
+}
+
+// Redis may go away and come back with nothing: Go's sockets stay, Django's end
+// and their pages connect again, and then they hear each other as before.
+func TestRedisComesBack(t *testing.T) {
+	redis := redistest.Start(t, redistest.Config{})
+	p := start(t, "-redis", redis.URL())
+	ada, grace := p.enterDjango(t, "Ada"), p.enterGo(t, "Grace")
+	awaitFrame(t, ada, `"chat.joined"`, `"Grace"`)
+
+	redis.RestartEmpty(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for err := error(nil); err == nil; {
+		_, _, err = ada.Read(ctx)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("%v after Redis was restarted, a socket of Django's is still open", patience)
+	}
+
+	ada = p.enterDjango(t, "Ada")
+	// What is said before Go has its place in the room again is lost.
+	heard := make(chan error, 1)
+	go func() { heard <- readUntil(t.Context(), grace, `"are you there?"`) }()
+	for waiting := true; waiting; {
+		say(t, ada, `{"text": "are you there?"}`)
+		select {
+		case err := <-heard:
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting = false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	say(t, grace, `{"type": "say", "text": "yes"}`)
+	awaitFrame(t, ada, `"Grace"`, `"yes"`)
 }
 
 // What it has started ends with it, also when it cannot say so.
