@@ -24,10 +24,9 @@ type op struct {
 
 	// Results.
 	err     error
-	maybe   bool     // beside an error: the server may have run it
-	members []string // opMembers, and opFan if the members were others
-	stale   bool     // opFan: they were
-	count   int64    // opUnblock, opEnd
+	maybe   bool    // beside an error: the server may have run it
+	members *roster // opMembers; opFan if the members were others, else nil
+	count   int64   // opUnblock, opEnd
 
 	taken bool          // guarded by writer.mu
 	done  chan struct{} // nil if nobody waits

@@ -76,11 +76,11 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 		if err, _ := c.hostOf(group).try(ctx, read); err != nil {
 			return layer.NotSent(err)
 		}
-		p = c.newPlan(group, read.members)
+		p = read.members.planned(c, group)
 	}
 	members, err := c.carryOut(ctx, group, msg, p, kept)
 	if err == nil && members != nil { // other than those that the plan was made of
-		_, err = c.carryOut(ctx, group, msg, c.newPlan(group, members), false)
+		_, err = c.carryOut(ctx, group, msg, members.planned(c, group), false)
 	}
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 
 // carryOut sends the message as planned. If the plan was kept, and the members
 // are others now, it has done nothing, and returns them.
-func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p *plan, kept bool) (members []string, err error) {
+func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p *plan, kept bool) (members *roster, err error) {
 	parts, digest := p.parts, ""
 	if kept {
 		digest = p.digest
@@ -112,7 +112,7 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 	if err := sendParts(ctx, ops); err != nil {
 		return nil, err
 	}
-	if kept && ops[0].stale {
+	if kept && ops[0].members != nil {
 		return ops[0].members, nil
 	}
 	if len(p.own) > 0 {
@@ -141,6 +141,20 @@ func sendParts(ctx context.Context, ops []*op) error {
 		return layer.MaybeSent(err)
 	}
 	return layer.NotSent(err)
+}
+
+// roster is who was in a group when the server was asked. Those who asked
+// together share it, and the plan that the first of them makes: so what they
+// send goes together, too.
+type roster struct {
+	channels []string
+	once     sync.Once
+	plan     *plan
+}
+
+func (r *roster) planned(c *Core, group string) *plan {
+	r.once.Do(func() { r.plan = c.newPlan(group, r.channels) })
+	return r.plan
 }
 
 // newPlan makes the plan for a list of members, and keeps it if it is to be

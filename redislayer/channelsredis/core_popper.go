@@ -40,8 +40,9 @@ type popper struct {
 	done    chan struct{}
 
 	// Only the popper's goroutine uses these.
-	last int64 // the id of the last connection
-	old  bool  // the server is older than 7.0, which has BZMPOP
+	last  int64  // the id of the last connection
+	runID string // of its server
+	old   bool   // the server is older than 7.0, which has BZMPOP
 }
 
 // entry is one message of a queue.
@@ -110,8 +111,10 @@ func (p *popper) run(ctx context.Context) {
 		}
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
-			kill(ctx, conn, p.last, p.log)
-			p.last = conn.ID
+			if conn.RunID == p.runID { // otherwise the number may be another's
+				kill(ctx, conn, p.last, p.log)
+			}
+			p.last, p.runID = conn.ID, conn.RunID
 			p.w.enqueue(&op{what: opTime}) // after which losses are told
 			err = p.serve(ctx, conn, &backoff)
 			conn.Close()

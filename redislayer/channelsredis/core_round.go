@@ -234,9 +234,9 @@ func errFull(channel string) error {
 func (w *writer) applyFan(c *call, reply []any, _ any) {
 	w.told(reply)
 	if number(reply, 2) == 1 {
-		members := texts(list(reply, 3))
+		members := &roster{channels: texts(list(reply, 3))}
 		for _, o := range c.ops {
-			o.stale, o.members = true, members
+			o.members = members
 			o.finish(nil)
 		}
 		return
@@ -253,7 +253,7 @@ func (w *writer) applyFan(c *call, reply []any, _ any) {
 
 func (w *writer) applyMembers(c *call, reply []any, _ any) {
 	w.told(reply[:min(1, len(reply))])
-	members := texts(list(reply, 1))
+	members := &roster{channels: texts(list(reply, 1))}
 	for _, o := range c.ops {
 		o.members = members
 		o.finish(nil)
