@@ -3,7 +3,10 @@ package redislayer_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -256,5 +259,54 @@ func TestClusterCancelledReceivers(t *testing.T) {
 	require.EqualValues(t, messages, sent.Load(), "messages sent")
 	for n, times := range seen {
 		require.Equal(t, 1, times, "message %d was received %d times", n, times)
+	}
+}
+
+// The rights that are documented for a Cluster are enough.
+func TestClusterRights(t *testing.T) {
+	operations, err := os.ReadFile("OPERATIONS.md")
+	require.NoError(t, err)
+	_, sentence, found := strings.Cut(string(operations), "On a Cluster `+")
+	require.True(t, found)
+	sentence, _, _ = strings.Cut(sentence, "are needed besides")
+	rights := append(documentedRights(t), regexp.MustCompile(`[+][a-z|]+`).FindAllString("+"+sentence, -1)...)
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{Redis: redistest.Config{Users: []string{"bus on >secret " + strings.Join(rights, " ")}}})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), Username: "bus", Password: "secret"})
+	defer client.Close()
+	ctx := t.Context()
+	var layers []*redislayer.Layer
+	for range 2 {
+		l, err := redislayer.New(client, redislayer.Options{})
+		require.NoError(t, err)
+		defer l.Close()
+		connected(t, l)
+		layers = append(layers, l)
+	}
+	a, b := layers[0], layers[1]
+	slot := cluster.Slot(t, "{room}")
+	to := cluster.Nodes()[0]
+	if to == cluster.Owner(t, slot) {
+		to = cluster.Nodes()[1]
+	}
+	finish := cluster.BeginMoveSlot(t, slot, to)
+	channel := newChannel(t, b)
+	require.NoError(t, a.GroupAdd(ctx, "room", channel))
+	finish()
+	require.NoError(t, a.GroupAdd(ctx, "room", "jobs"))
+	for range 2 {
+		require.NoError(t, a.GroupSend(ctx, "room", text("to all")))
+		require.Equal(t, "to all", receive(t, b, channel).String("text"))
+		require.Equal(t, "to all", receive(t, b, "jobs").String("text"))
+	}
+	require.NoError(t, a.Send(ctx, channel, text("to one")))
+	require.Equal(t, "to one", receive(t, b, channel).String("text"))
+	require.NoError(t, a.Flush(ctx))
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	for _, node := range cluster.Nodes() {
+		for _, entry := range node.Client(t).Do(ctx, "ACL", "LOG").Val().([]any) {
+			// The client below asks for things that it can do without.
+			require.Contains(t, strings.ToLower(strings.Join(words(entry), " ")), "client|", "refused: %v", entry)
+		}
 	}
 }

@@ -6,5 +6,8 @@ func (l *Layer) TellAll() { l.queues.tellAll() }
 // LeaseScript is scripts/lease.lua.
 var LeaseScript = leaseScript.source
 
+// LineScript is scripts/line.lua.
+var LineScript = lineScript.source
+
 // Process returns the layer's name for itself.
 func (l *Layer) Process() string { return l.process }
