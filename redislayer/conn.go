@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -198,7 +199,7 @@ func explain(err error) error {
 
 // notRun are the beginnings of the replies by which a server says that it did
 // not run a command.
-var notRun = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOSCRIPT", "NOPERM", "NOAUTH", "WRONGPASS", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED"}
+var notRun = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOSCRIPT", "NOPERM", "NOAUTH", "WRONGPASS", "BUSY", "NOREPLICAS", "MISCONF", "OOM", "UNBLOCKED"}
 
 // certainlyNotRun reports whether err is the server's word that it did not run
 // the command.
@@ -208,19 +209,20 @@ func certainlyNotRun(err error) bool {
 		return false
 	}
 	text := reply.Error()
-	if strings.HasPrefix(text, "OOM") {
-		return true // only a script's first write is refused for that
+	refusals := notRun
+	switch {
+	case strings.HasPrefix(text, "ERR Error running script"): // before Redis 7
+		_, text, _ = strings.Cut(text, ": -")
+		refusals = noWrite
+	case strings.Contains(text, " script: "): // Redis 7
+		refusals = noWrite
 	}
-	if strings.Contains(text, "script") && !strings.HasPrefix(text, "NOSCRIPT") {
-		return false // refused to a command in the script: others may have run before
-	}
-	for _, begin := range notRun {
-		if strings.HasPrefix(text, begin) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(refusals, func(begin string) bool { return strings.HasPrefix(text, begin) })
 }
+
+// noWrite are the refusals that a script meets at its first write or not at
+// all. Of others inside a script it is not known what it had done by then.
+var noWrite = []string{"OOM", "READONLY", "MISCONF", "NOREPLICAS"}
 
 // staleServer reports whether the reply means that another server should be
 // asked.
