@@ -34,4 +34,5 @@
 // [Exchange.Receive], report what comes through the broker to
 // [Exchange.Asked], [Exchange.Offered], [Exchange.Arrived] and
 // [Exchange.NotHeld], and call [Exchange.Heal] about once a second.
+// examples/natslayer does, with two NATS queue groups for each channel.
 package exchange

@@ -36,6 +36,7 @@ func launch(ctx context.Context, t *testing.T, binary string, args ...string) (n
 	program := exec.CommandContext(ctx, binary, append(args, "-addr", "127.0.0.1:0", "-drain", "50ms")...)
 	stdout, err := program.StdoutPipe()
 	require.NoError(t, err)
+	program.Stderr = t.Output()
 	require.NoError(t, program.Start())
 	t.Cleanup(func() {
 		program.Process.Signal(syscall.SIGTERM)
