@@ -99,8 +99,8 @@ func receiveEndsPromptly(c *checker) {
 			{"Receive", func(ctx context.Context) error { _, err := p.receiveCtx(ctx, ch); return err }},
 			{"ReceiveBatch", func(ctx context.Context) error { _, err := p.batch(ctx, ch, make([]layer.Message, 2)); return err }},
 		} {
-			ctx, cancel := context.WithTimeout(c.ctx, 2*c.unit)
 			start := time.Now()
+			ctx, cancel := context.WithTimeout(c.ctx, 2*c.unit)
 			err := receive.call(ctx)
 			took := time.Since(start)
 			cancel()
