@@ -42,7 +42,10 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 		l.leave(group, channel)
 		return l.closedOr(layer.ErrChannelGone)
 	}
-	return l.host(topic).sub.wait(ctx, subscription)
+	if err := l.host(topic).sub.wait(ctx, subscription); err != nil {
+		return l.closedOr(err)
+	}
+	return nil
 }
 
 // GroupDiscard implements [layer.Layer]. It does not wait for Redis. Channels of

@@ -58,7 +58,7 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 		return layer.NotSent(err)
 	}
 	if err := l.host(channel).pub.send(ctx, m); err != nil {
-		return err
+		return l.sendError(err)
 	}
 	if m.receivers == 0 {
 		if layer.IsProcessSpecific(channel) || isPythonSpecific(channel) {
@@ -96,10 +96,21 @@ func (l *PubSub) GroupSend(ctx context.Context, group string, msg layer.Message)
 	}
 	topic := l.groupTopic(group)
 	if err := l.host(topic).pub.send(ctx, &publish{channel: topic, body: body, echo: l.groups.Len(group) > 0}); err != nil {
-		return err
+		return l.sendError(err)
 	}
 	l.counters.groupSent.Add(1)
 	return nil
+}
+
+// sendError says that the layer was closed where that is why a send failed.
+func (l *PubSub) sendError(err error) error {
+	if !l.closed.Load() || !errors.Is(err, layer.ErrUnavailable) {
+		return err
+	}
+	if isNotSent(err) {
+		return layer.NotSent(layer.ErrClosed)
+	}
+	return layer.MaybeSent(layer.ErrClosed)
 }
 
 func (l *PubSub) checkSend(ctx context.Context, msg layer.Message) error {

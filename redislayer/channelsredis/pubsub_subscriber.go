@@ -134,7 +134,7 @@ func (s *subscriber) wait(ctx context.Context, t *topic) error {
 func (s *subscriber) run(ctx context.Context) {
 	backoff := minPubSubBackoff
 	for ctx.Err() == nil {
-		c, err := connectPubSub(ctx, s.h.settings, s.h.l.options.Timeout, probeInterval+s.h.l.options.Timeout, s.h.l.mostWire())
+		c, err := connectPubSub(ctx, s.h.settings, s.h.l.options.Timeout, probeInterval+2*s.h.l.options.Timeout, s.h.l.mostWire())
 		if err == nil {
 			err = s.serve(c)
 			c.Close()

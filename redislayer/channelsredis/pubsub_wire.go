@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -54,11 +55,20 @@ func connectPubSub(ctx context.Context, settings *redis.Options, timeout, quiet 
 // quietReader reads with a deadline for each wait.
 type quietReader struct{ c *pubsubConn }
 
-func (r quietReader) Read(b []byte) (int, error) {
-	if err := r.c.raw.SetReadDeadline(time.Now().Add(r.c.quiet)); err != nil {
-		return 0, err
+// stallGrace is for how long a read goes on whose deadline has passed: where
+// this process stood still meanwhile, what it waits for is there.
+const stallGrace = 250 * time.Millisecond
+
+func (r quietReader) Read(b []byte) (n int, err error) {
+	for _, wait := range []time.Duration{r.c.quiet, stallGrace} {
+		if err := r.c.raw.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			return 0, err
+		}
+		if n, err = r.c.raw.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 	}
-	return r.c.raw.Read(b)
+	return n, err
 }
 
 func (c *pubsubConn) write(b []byte) error {
