@@ -119,6 +119,59 @@
 // takes messages in one command (BZMPOP), before that in two. channels_redis
 // does not work on a Redis Cluster, and neither does this package.
 //
+// # PubSub
+//
+// A process subscribes once to the names of all its channels with a prefix, and
+// once to each group in which it has members; Redis stores nothing. So a group
+// send is one PUBLISH however many members there are, and decoded once in each
+// process. A process has two connections to each host: one publishes, and what
+// waits to be published leaves together; one is subscribed.
+//
+// What it does better than channels_redis, as far as the wire lets it:
+//
+//   - Subscriptions are confirmed when NewChannel and GroupAdd return. (Python
+//     does not wait: a message right after is sometimes lost.)
+//   - A connection that is open but brings nothing is found within some seconds:
+//     the process publishes to itself every second, and a PING down the
+//     subscribed connection must be answered after that has come.
+//   - After a connection was lost, all is subscribed again at once. Then the gap
+//     is reported ([layer.Observer].Gap), and every channel gets a message of
+//     the type Options.OnReconnect, for which there is room in a full mailbox.
+//     (channels_redis documents on_disconnect and on_reconnect, and from 4.0 on
+//     sends neither.)
+//   - A send to a channel of one process that nobody has subscribed to, Python's
+//     included, is [layer.ErrChannelGone], where Python says nothing.
+//   - A message for a normal channel on which nobody receives waits with its
+//     sender, up to Capacity and Expiry, until somebody does: Redis is asked
+//     every 50 ms.
+//   - Mailboxes are bounded, and what finds no room is counted.
+//   - Nothing is published twice, and what a lost connection left unread at the
+//     server does not overtake what is sent later: that connection is ended at
+//     the server first.
+//
+// # PubSub: what to know
+//
+// The PubSub of channels_redis 4.0.0 takes symmetric_encryption_keys and sends
+// in the clear; it encrypts from 4.2.1 on. A Go layer that has the keys drops
+// what is not encrypted ([layer.DropUndecodable]) and says so in the log, and
+// what it sends such a Python cannot read.
+//
+// A normal channel's message goes to every process that receives on it, to one
+// receiver in each. For work that one of several workers is to do, take Core.
+//
+// The names of channels have no prefix on the wire, whatever Options.Prefix says,
+// and Redis publishes across its databases: two buses on one server share
+// normal channels of one name. The names of groups have the prefix.
+//
+// Each process with Go costs a pattern on each host, for each prefix that it
+// gave to NewChannel, which Redis compares with every message. Redis cuts off a
+// process that reads slower than messages come, at its
+// client-output-buffer-limit for pubsub (by default 32 MB, or 8 MB for a
+// minute): that is a gap.
+//
+// The user at Redis needs PUBLISH, SUBSCRIBE, PSUBSCRIBE, their opposites, PUBSUB, PING,
+// INFO, CLIENT ID and CLIENT KILL, and all channels (&*).
+//
 // # What is proven
 //
 // EXCEPTIONS.md beside the source lists what of the contract the wire makes
