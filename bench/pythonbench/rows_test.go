@@ -151,7 +151,7 @@ func (f *fleet) measureRate(b *testing.B, r row, p pair, server *redistest.Serve
 	b.ReportMetric(each(sender), "sender-µs")
 	b.ReportMetric(each(receivers), "receivers-µs")
 	b.ReportMetric(each(redis), "redis-µs")
-	record(r, p, rate)
+	record(r, p, rate, each(sender+receivers+redis))
 }
 
 // measureLatency takes the time from just before a send until Receive has
@@ -173,5 +173,5 @@ func (f *fleet) measureLatency(b *testing.B, r row, p pair) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(p50/float64(b.N), "p50-µs")
 	b.ReportMetric(p99/float64(b.N), "p99-µs")
-	record(r, p, p50/float64(b.N))
+	record(r, p, p50/float64(b.N), 0)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"text/tabwriter"
 )
@@ -23,19 +24,21 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// results are messages a second, or median latencies in microseconds, of every
-// time that a row ran with a pair. Benchmarks run one after the other.
+// Results of every time that a row ran with a pair. Benchmarks run one after the
+// other.
 var (
-	results  = map[row]map[pair][]float64{}
-	measured []row // in order
+	results  = map[row]map[pair][]float64{} // messages a second, or median latencies in microseconds
+	spent    = map[row]map[pair][]float64{} // microseconds of CPU time on a message, all processes together
+	measured []row                          // in order
 )
 
-func record(r row, p pair, value float64) {
+func record(r row, p pair, value, cpu float64) {
 	if results[r] == nil {
-		results[r] = map[pair][]float64{}
+		results[r], spent[r] = map[pair][]float64{}, map[pair][]float64{}
 		measured = append(measured, r)
 	}
 	results[r][p] = append(results[r][p], value)
+	spent[r][p] = append(spent[r][p], cpu)
 }
 
 // printTable prints the medians, and how often each pair does what Python with
@@ -51,7 +54,7 @@ func printTable() {
 	for _, p := range pairs {
 		fmt.Fprintf(table, "\t%v", p)
 	}
-	fmt.Fprintln(table, "\ttarget\t")
+	fmt.Fprintln(table, "\tCPU µs of each\ttarget\t")
 	for _, r := range measured {
 		unit, wanted := "msg/s", fmt.Sprintf("≥ %v", r.target)
 		if r.rate > 0 {
@@ -60,8 +63,10 @@ func printTable() {
 		fmt.Fprintf(table, "%s\t%v\t%s", r.layer, r, unit)
 		base := median(results[r][pairs[0]])
 		missed := ""
+		var cpu []string
 		for _, p := range pairs {
 			value := median(results[r][p])
+			cpu = append(cpu, short(median(spent[r][p])))
 			switch {
 			case value == 0:
 				fmt.Fprint(table, "\t-")
@@ -80,7 +85,7 @@ func printTable() {
 				missed += " missed by " + p.String()
 			}
 		}
-		fmt.Fprintf(table, "\t%s%s\t\n", wanted, missed)
+		fmt.Fprintf(table, "\t%s\t%s%s\t\n", strings.Join(cpu, " / "), wanted, missed)
 	}
 }
 
