@@ -340,8 +340,14 @@ func (l *Layer) age(e inboxEntry) time.Duration {
 	return time.Duration(max(0, l.now()+l.session.clock.Load()-accepted))
 }
 
+// owns reports whether a channel is process-specific and of this process.
 func (l *Layer) owns(channel string) bool {
-	return layer.IsProcessSpecific(channel) && processOf(channel) == l.process
+	end := strings.IndexByte(channel, '!')
+	if end < 0 {
+		return false
+	}
+	prefix, ok := strings.CutSuffix(channel[:end], l.process) // see processOf, which takes longer
+	return ok && (prefix == "" || prefix[len(prefix)-1] == '.')
 }
 
 func (l *Layer) closedOr(err error) error {

@@ -17,22 +17,19 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 	if err := l.checkSend(ctx, msg); err != nil {
 		return err
 	}
-	process := ""
-	if layer.IsProcessSpecific(channel) {
-		if process = processOf(channel); process == l.process {
-			err := l.mailboxes.Put(channel, msg)
-			if err == nil {
-				l.counters.sent.Add(1)
-			}
-			return err
+	if l.owns(channel) {
+		err := l.mailboxes.Put(channel, msg)
+		if err == nil {
+			l.counters.sent.Add(1)
 		}
+		return err
 	}
 	if err := layer.ValidateChannel(channel); err != nil {
 		return err
 	}
 	o := &op{what: opPush, where: channel}
 	if layer.IsProcessSpecific(channel) {
-		o.what, o.where, o.name = opSend, process, channel
+		o.what, o.where, o.name = opSend, processOf(channel), channel
 	}
 	var err error
 	if o.body, err = codec.Encode(msg); err != nil {
