@@ -147,7 +147,9 @@ func TestOfferedToOneWhoLeaves(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	bubble(t, 2, layer.Limits{Capacity: 1}, func(t *testing.T, b *bus, nodes []*node) {
-		n, ctx := nodes[0], t.Context()
+		n := nodes[0]
+		ctx, end := context.WithTimeout(t.Context(), time.Hour) // a hang would last for ever: other goroutines have timers
+		defer end()
 		n.send(t, 1)
 		require.ErrorIs(t, n.Send("jobs", numbered(2)), layer.ErrChannelFull)
 		require.False(t, n.Exchange.Put("jobs", numbered(2), 0))

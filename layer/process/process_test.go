@@ -110,7 +110,8 @@ func TestAbandonedAndExpired(t *testing.T) {
 
 func TestCheckAndClose(t *testing.T) {
 	bubble(t, process.Options{}, func(t *testing.T, p *testProcess) {
-		ctx := t.Context()
+		ctx, end := context.WithTimeout(t.Context(), time.Hour) // a hang would last for ever: other goroutines have timers
+		defer end()
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		odd := errors.New("odd")
