@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/channellayer/channellayer/internal/faultproxy"
+	"github.com/channellayer/channellayer/internal/redistest"
 )
 
 // containing matches a request that contains all the texts.
@@ -283,13 +284,30 @@ func moveSlot(halfWay time.Duration) func(*fleet, int) time.Time {
 	}
 }
 
+// inboxMaster returns the master of a process's inbox.
+func (f *fleet) inboxMaster(process int) *redistest.Server {
+	c := f.config.cluster
+	_, name, _ := strings.Cut(f.history.Channels[process].Name, ".")
+	name, _, _ = strings.Cut(name, "!")
+	return c.Owner(f.t, c.Slot(f.t, "{"+name+"}"))
+}
+
+// stopMaster stops a master, so that its replica is promoted, and lets it go
+// on: it believes that it is the master, until it hears otherwise.
+func stopMaster(f *fleet, i int) time.Time {
+	old := f.inboxMaster(i % processes)
+	old.Pause()
+	time.Sleep(5 * time.Second) // more than the node timeout, and the election
+	old.Resume()
+	require.NoError(f.t, f.config.cluster.WaitOK(f.t.Context()))
+	return time.Now()
+}
+
 // promote kills the master of a process's inbox; what was not replicated is
 // lost.
 func promote(f *fleet, i int) time.Time {
 	c := f.config.cluster
-	_, process, _ := strings.Cut(f.history.Channels[i%processes].Name, ".")
-	process, _, _ = strings.Cut(process, "!")
-	old := c.Owner(f.t, c.Slot(f.t, "{"+process+"}"))
+	old := f.inboxMaster(i % processes)
 	c.KillMaster(f.t, old)
 	at := time.Now()
 	f.after = append(f.after, func() {
