@@ -17,7 +17,14 @@
 //
 // What many goroutines send at the same time leaves together: while a round
 // trip is under way the next one fills. Messages that go to one inbox travel
-// as one entry, up to 256 of them or 64 KiB.
+// as one entry, up to 256 of them or 64 KiB; messages to different groups leave
+// in one script, which packs those for one process likewise. Who sends alone
+// makes the round trip in its own goroutine.
+//
+// Where entries come one close upon the other, more than about 2,500 a second,
+// the reader may wait up to 1 ms before it reads on, so that a read brings
+// several. It does so only for as long as messages come no slower for it; when
+// they are answers to what was received before, it reads at once.
 //
 // A normal channel is a queue at Redis. A process tells Redis how many of its
 // receivers wait, and is given just as many messages, oldest first, by way of
