@@ -112,8 +112,9 @@ func NewCore(options Options) (*Core, error) {
 // hosts, and waits until it is connected to all, or ctx ends. The layer owns
 // its clients and closes them.
 //
-// Errors: that of a URL or an option that is wrong; of a server that is too old
-// or refuses; otherwise ctx's error and why a server could not be reached.
+// Errors: that of a URL or an option that is wrong; [SetupError] for a server
+// that is too old or refuses; otherwise ctx's error and why a server could not
+// be reached.
 func OpenCore(ctx context.Context, urls []string, options Options) (*Core, error) {
 	clients, err := openHosts(urls, options)
 	if err != nil {

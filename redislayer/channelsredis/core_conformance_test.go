@@ -66,6 +66,7 @@ func coreBackend(urls ...string) layertest.Backend {
 	}
 	return layertest.Backend{
 		Declared: coreExceptions,
+		Unit:     200 * time.Millisecond, // for a busy machine
 		New: func(tb testing.TB, c layertest.Config) layer.Layer {
 			return open(tb, c, fmt.Sprintf("bus%d.", buses.Add(1)))
 		},

@@ -76,6 +76,10 @@ func (p *popper) poke() {
 	}
 }
 
+// unblockAgain is when a command that had not come to the server is looked for
+// there again.
+const unblockAgain = time.Millisecond
+
 // unblock ends the waiting at the server. If the command that was about to wait
 // had not come there, it is tried again.
 func (p *popper) unblock(id int64) {
@@ -84,7 +88,7 @@ func (p *popper) unblock(id int64) {
 		again := o.err == nil && o.count == 0 && p.stale && p.waiting == id
 		p.mu.Unlock()
 		if again {
-			p.unblock(id)
+			time.AfterFunc(unblockAgain, func() { p.unblock(id) })
 		}
 	}})
 }

@@ -55,7 +55,7 @@
 // each process once, with the names of its channels: in one round trip where
 // the group has up to 100 members that are the same as last time, otherwise in
 // two. What a process sends to its own channels does not leave it, whether by
-// Send or by GroupSend.
+// Send or by GroupSend; who is in a group, GroupSend always asks Redis.
 //
 // A message to a normal channel is taken from Redis only for a receiver that
 // waits. If that one went away meanwhile, the next here gets the message, or it

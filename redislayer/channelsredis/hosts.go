@@ -8,7 +8,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
+
+// SetupError is an error of a server's set-up, which does not go away by trying
+// again: the server is too old, the user lacks rights, a key holds something
+// else. It says what to do. Errors of calls that a server refuses wrap it.
+type SetupError = redisconn.SetupError
 
 // hostOf is which of n hosts a name belongs to, as channels_redis computes it
 // (with a float64, which matters where 4096 is no multiple of n).

@@ -131,6 +131,9 @@ func renderMatrix(passed map[cell]bool) string {
 	for _, layer := range distinct(cells, func(c cell) string { return c.layer }) {
 		in := slices.DeleteFunc(slices.Clone(cells), func(c cell) bool { return c.layer != layer })
 		options := distinct(in, func(c cell) string { return c.option })
+		if i := slices.Index(options, plain); i > 0 { // first
+			options = slices.Insert(slices.Delete(options, i, i+1), 0, plain)
+		}
 		fmt.Fprintf(&b, "\n## %s\n\n| operation | direction | %s |\n|---|---|%s\n", layer, strings.Join(options, " | "), strings.Repeat("---|", len(options)))
 		for _, row := range distinct(in, func(c cell) string { return c.operation + " | " + c.direction }) {
 			fmt.Fprintf(&b, "| %s |", row)
