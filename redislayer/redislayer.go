@@ -61,7 +61,7 @@ var (
 // one or one found by Sentinel ([redis.NewClient], [redis.NewFailoverClient]),
 // or a Cluster ([redis.NewClusterClient]). The layer makes connections of its
 // own with the client's settings, but for retries and timeouts, and does not
-// use the client's pool. The client stays the caller's to close, after the
+// use the client's pool, but to ask a Cluster where its slots are. The client stays the caller's to close, after the
 // layer.
 //
 // It returns without waiting for the server. Until that is reached, calls that

@@ -49,7 +49,7 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 
 // GroupSend implements [layer.Layer]. Members in this process get the message
 // at once; one round trip to Redis, whatever the number of members, brings it
-// to those of other processes. If that fails after members here got the
+// to those of other processes; on a Cluster it takes two. If that fails after members here got the
 // message, the error matches [layer.ErrMaybeSent].
 func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) error {
 	if err := l.checkSend(ctx, msg); err != nil {
