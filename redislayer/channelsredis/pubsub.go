@@ -103,6 +103,11 @@ func NewPubSub(options Options) (*PubSub, error) {
 	l.news = &pubsubNews{observer: o.Observer, wake: make(chan struct{}, 1)}
 	observer := o.Observer
 	observer.Abandoned = l.abandoned
+	if observer.Dropped != nil { // mailboxes are looked at under locks of this layer
+		observer.Dropped = func(reason layer.DropReason, name string, count int) {
+			l.news.add(pubsubEvent{reason: reason, name: name, count: count})
+		}
+	}
 	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: limits, Observer: observer}); err != nil {
 		return nil, err
 	}

@@ -76,7 +76,6 @@ var pubsubExceptions = []layertest.Exception{
 	{Check: "Rule07Groups/added_by_peer", Reason: "as above: GroupAdd of another process's channel is ErrForeignChannel"},
 	{Check: "Rule07Groups/outlives_adder", Reason: "as above: GroupAdd of another process's channel is ErrForeignChannel"},
 	{Check: "Rule05Capacity/exact_normal_channel_from_peer", Reason: "Redis holds nothing and counts nothing: a mailbox that is full in another process drops the message there, and counts it"},
-	{Check: "Rule06Expiry/delivered_before_from_peer", Reason: "what is sent to a normal channel before anybody receives on it waits with its sender, and may come after what is sent to a group later"},
 	{Check: "Optional/flush_from_peer", Reason: "nothing on the wire says flush: each process flushes what it has, as with channels_redis"},
 }
 

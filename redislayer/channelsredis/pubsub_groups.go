@@ -42,7 +42,12 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 		l.leave(group, channel)
 		return l.closedOr(layer.ErrChannelGone)
 	}
-	if err := l.host(topic).sub.wait(ctx, subscription); err != nil {
+	err := l.host(topic).sub.wait(ctx, subscription)
+	if err == nil && !specific {
+		sub := l.host(channel).sub
+		err = sub.wait(ctx, sub.subscribe(channel, false))
+	}
+	if err != nil {
 		return l.closedOr(err)
 	}
 	return nil

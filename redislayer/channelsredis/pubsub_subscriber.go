@@ -294,6 +294,7 @@ func (s *subscriber) confirmed(refusal error) error {
 		return refusal // about nothing that was asked
 	}
 	c := s.asked[0]
+	s.asked[0] = command{}
 	s.asked = s.asked[1:]
 	if !c.leave {
 		c.topic.err = refusal
