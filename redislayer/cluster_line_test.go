@@ -71,6 +71,8 @@ func TestLineFetch(t *testing.T) {
 	require.Zero(t, l.client.Exists(t.Context(), "waiting", "aside").Val(), "what is left of P")
 	messages, _ = l.fetch("Q", 1, "9 0")
 	require.Equal(t, []string{"d"}, messages)
+	messages, _ = l.fetch("Q", 7, "9 6")
+	require.Empty(t, messages, "d was received, whatever a server that was set back knows of it")
 }
 
 // Messages are set aside for those who wait longest, who are woken. Those of a

@@ -97,8 +97,9 @@ local function fetch(process, id, wanted, heard, returned)
   local s = load(process)
   if id > s.id then
     for number = s.first, s.fetched - 1 do
-      -- What was given to a request that ran late, nobody has heard of.
-      if returned[number] or s.id ~= heard then back(process, number) else drop(process, number) end
+      -- What was given to a request that ran late, nobody has heard of. Where
+      -- more was heard than is known here, this server has been set back.
+      if s.id > heard or s.id == heard and returned[number] then back(process, number) else drop(process, number) end
     end
     s.id, s.first = id, s.fetched
     redis.call('LREM', KEYS[2], 0, process)

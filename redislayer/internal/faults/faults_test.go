@@ -83,6 +83,7 @@ var allFaults = []fault{
 	{name: "Cluster: slot moved slowly", times: 3, cluster: true, inject: moveSlot(time.Second), bound: afterRestart},
 	{name: "Cluster: master killed, replica promoted", times: 2, cluster: true, inject: promote, bound: afterPromotion, loses: true, setBack: true},
 	{name: "Cluster: master stopped, replica promoted", times: 2, cluster: true, inject: stopMaster, bound: afterPromotion, loses: true, setBack: true},
+	{name: "Cluster: failover to a lagging replica", times: 2, cluster: true, inject: promoteLagging, bound: afterPromotion, loses: true, setBack: true},
 	{name: "failover, ordered", times: 1, sentinel: true, inject: orderedFailover, bound: afterPromotion, loses: true, setBack: true},
 }
 

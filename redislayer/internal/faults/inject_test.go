@@ -303,16 +303,36 @@ func stopMaster(f *fleet, i int) time.Time {
 	return time.Now()
 }
 
-// promote kills the master of a process's inbox; what was not replicated is
-// lost.
+// promoteLagging kills a master whose replica has not kept up with it.
+func promoteLagging(f *fleet, i int) time.Time {
+	c := f.config.cluster
+	old := f.inboxMaster(i % processes)
+	replica := c.Replicas(f.t, old)[0]
+	client := f.clientOf(old)
+	require.NoError(f.t, client.Do(f.t.Context(), "ACL", "SETUSER", "default", "-psync", "-sync").Err())
+	require.NoError(f.t, client.Do(f.t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
+	require.True(f.t, wait(10*time.Second, func() bool { return replica.Info(f.t, "replication")["master_link_status"] == "down" }), "the replica keeps up")
+	time.Sleep(500 * time.Millisecond)
+	old.Kill()
+	require.True(f.t, wait(30*time.Second, func() bool { return replica.Info(f.t, "replication")["role"] == "master" }), "no promotion")
+	require.NoError(f.t, c.WaitOK(f.t.Context()))
+	at := time.Now()
+	f.after = append(f.after, func() { f.bringBack(old) })
+	return at
+}
+
+// bringBack starts a node of the cluster again, which becomes a replica.
+func (f *fleet) bringBack(node *redistest.Server) {
+	node.Restart(f.t)
+	require.NoError(f.t, f.config.cluster.WaitOK(f.t.Context()))
+}
+
+// promote kills the master of a process's inbox.
 func promote(f *fleet, i int) time.Time {
 	c := f.config.cluster
 	old := f.inboxMaster(i % processes)
 	c.KillMaster(f.t, old)
 	at := time.Now()
-	f.after = append(f.after, func() {
-		old.Restart(f.t)
-		require.NoError(f.t, c.WaitOK(f.t.Context()))
-	})
+	f.after = append(f.after, func() { f.bringBack(old) })
 	return at
 }
