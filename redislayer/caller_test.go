@@ -51,7 +51,9 @@ func TestCallerFindsTheConnectionBroken(t *testing.T) {
 	began := time.Now()
 	for range 10 {
 		soon(t, "a round trip", func() bool { return a.Ping(ctx) == nil })
-		struck := proxy.DropReplies(1, func(request []byte) bool { return bytes.Contains(request, []byte(":inbox:")) && bytes.Contains(request, []byte("EVALSHA")) })
+		struck := proxy.DropReplies(1, func(request []byte) bool {
+			return bytes.Contains(request, []byte(":inbox:")) && bytes.Contains(request, []byte("EVALSHA"))
+		})
 		require.ErrorIs(t, a.Send(ctx, channel, text("x")), layer.ErrMaybeSent)
 		<-struck
 		_ = a.Ping(ctx) // comes while the connection is made anew

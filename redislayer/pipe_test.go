@@ -1,0 +1,110 @@
+package redislayer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// piecemeal is a connection that gives what it holds some bytes at a time.
+type piecemeal struct {
+	net.Conn
+	rest []byte
+	size int
+	fail error // once, in the middle
+}
+
+func (c *piecemeal) Read(b []byte) (int, error) {
+	if c.fail != nil && len(c.rest) < 10 {
+		err := c.fail
+		c.fail = nil
+		return 0, err
+	}
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), c.size)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *piecemeal) SetReadDeadline(time.Time) error { return nil }
+
+func TestPipeReadsReplies(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	replies := ":42\r\n:-1\r\n+OK\r\n$5\r\nhello\r\n$0\r\n\r\n$-1\r\n*-1\r\n*0\r\n" +
+		"*3\r\n:1\r\n*2\r\n$1\r\na\r\n$2\r\n\r\n\r\n-ERR inside\r\n" + "$100000\r\n" + long + "\r\n:7\r\n"
+	want := []any{int64(42), int64(-1), "OK", "hello", "", nil, nil, []any{},
+		[]any{int64(1), []any{"a", "\r\n"}, replyError("ERR inside")}, long, int64(7)}
+	for _, size := range []int{1, 2, 3, 1000, 1 << 20} {
+		p := newPipe(&piecemeal{rest: []byte(replies), size: size})
+		for i, w := range want {
+			got, broken, refused := p.reply()
+			require.NoError(t, broken)
+			require.NoError(t, refused)
+			require.Equal(t, w, got, "reply %d, %d bytes at a time", i, size)
+		}
+		_, broken, _ := p.reply()
+		require.Equal(t, io.EOF, broken)
+	}
+
+	_, broken, refused := newPipe(&piecemeal{rest: []byte("-BUSY now\r\n"), size: 100}).reply()
+	require.NoError(t, broken)
+	require.Equal(t, replyError("BUSY now"), refused)
+}
+
+func TestPipeGoesOnAfterAnInterruption(t *testing.T) {
+	interrupted := errors.New("interrupted")
+	p := newPipe(&piecemeal{rest: []byte("*2\r\n$5\r\nhello\r\n:1\r\n:2\r\n"), size: 3, fail: interrupted})
+	_, broken, _ := p.reply()
+	require.Equal(t, interrupted, broken)
+	for _, want := range []any{[]any{"hello", int64(1)}, int64(2)} {
+		got, broken, _ := p.reply()
+		require.NoError(t, broken)
+		require.Equal(t, want, got)
+	}
+}
+
+func TestPipeRefusesWhatIsNotRESP2(t *testing.T) {
+	for _, reply := range []string{"HTTP/1.1 400\r\n", "%1\r\n", ":\r\n", ":1x\r\n", "$99999999999999999999\r\n", "\n"} {
+		_, broken, _ := newPipe(&piecemeal{rest: []byte(reply), size: 100}).reply()
+		require.Equal(t, errNotRESP, broken, "after %q", reply)
+	}
+}
+
+func TestRequest(t *testing.T) {
+	require.Equal(t, "*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n-7\r\n$1\r\n8\r\n$2\r\n10\r\n",
+		string(appendRequest(nil, "SET", []byte("k"), -7, int64(8), uint64(10))))
+}
+
+// FuzzPipe reads anybody's replies: as entries, as values. It must not panic,
+// and what a reply is may not depend on how it comes.
+func FuzzPipe(f *testing.F) {
+	f.Add([]byte("*1\r\n*2\r\n$5\r\ninbox\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\ne\r\n$1\r\nx\r\n"), 1)
+	f.Add([]byte("*-1\r\n:1\r\n-ERR no\r\n"), 2)
+	f.Add([]byte("*3\r\n$-1\r\n+\r\n*0\r\n"), 7)
+	f.Fuzz(func(t *testing.T, b []byte, size int) {
+		if len(b) > 1<<16 {
+			return
+		}
+		whole, parts := newPipe(&piecemeal{rest: b, size: 1 << 20}), newPipe(&piecemeal{rest: bytes.Clone(b), size: max(1, size)})
+		for {
+			one, err1 := whole.fetch()
+			two, err2 := parts.fetch()
+			require.Equal(t, err1, err2)
+			if err1 != nil {
+				return
+			}
+			require.Equal(t, one, two)
+			(&values{b: one}).value()
+			_, _ = entriesOfStream(&values{b: one}, nil)
+			_, _ = entriesOf(&values{b: one}, nil)
+		}
+	})
+}
