@@ -140,7 +140,7 @@ func (c *Core) waitConnected(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for _, h := range c.hosts {
-		for !h.connected.Load() {
+		for !h.connected.Load() || !h.own.connected.Load() || !h.normal.connected.Load() {
 			var setup *redisconn.SetupError
 			if cause := h.cause(); errors.As(cause, &setup) {
 				return cause

@@ -36,8 +36,9 @@ type popper struct {
 	waiting int64    // the connection that waits, or 0
 	down    error    // why the last attempt to connect failed
 
-	closing atomic.Bool
-	done    chan struct{}
+	connected atomic.Bool
+	closing   atomic.Bool
+	done      chan struct{}
 
 	// Only the popper's goroutine uses these.
 	last  int64  // the id of the last connection
@@ -106,13 +107,6 @@ func (p *popper) run(ctx context.Context) {
 	defer close(p.done)
 	backoff := minBackoff
 	for ctx.Err() == nil && !p.closing.Load() {
-		if keys, _ := p.want(); len(keys) == 0 { // without a connection
-			select {
-			case <-p.wake:
-			case <-ctx.Done():
-			}
-			continue
-		}
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
 			if conn.RunID == p.runID { // otherwise the number may be another's
@@ -120,7 +114,9 @@ func (p *popper) run(ctx context.Context) {
 			}
 			p.last, p.runID = conn.ID, conn.RunID
 			p.w.enqueue(&op{what: opTime}) // after which losses are told
+			p.connected.Store(true)
 			err = p.serve(ctx, conn, &backoff)
+			p.connected.Store(false)
 			conn.Close()
 		}
 		p.setDown(err)

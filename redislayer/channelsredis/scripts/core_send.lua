@@ -7,7 +7,8 @@
 --       then, any number of times: capacity, message
 -- Returns {time, last score given, how many had expired, {those without room,
 -- by their places}}, times in microseconds.
--- Cost  six commands, whatever the number of messages.
+-- Cost  four commands, six if the queue was not empty, whatever the number of
+-- messages.
 --
 -- Equal scores would be popped in the order of what they score, so each is
 -- above the last. Nothing is removed before something was added: a script that
@@ -16,10 +17,13 @@ local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local cutoff = string.format('%.6f', (now - ARGV[1]) / 1000000)
 local score = math.max(now - 1, tonumber(ARGV[3]))
-local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-if last and last * 1000000 > score and last * 1000000 < now + 1000000 then score = math.ceil(last * 1000000) end
-local expired = redis.call('ZCOUNT', KEYS[1], '-inf', cutoff)
-local length = redis.call('ZCARD', KEYS[1]) - expired
+local length, expired = redis.call('ZCARD', KEYS[1]), 0
+if length > 0 then
+  local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] * 1000000
+  if last > score and last < now + 1000000 then score = math.ceil(last) end
+  expired = redis.call('ZCOUNT', KEYS[1], '-inf', cutoff)
+  length = length - expired
+end
 
 local reply, add = {}, {}
 for i = 4, #ARGV, 2 do
