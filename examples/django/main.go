@@ -70,14 +70,14 @@ func run() (err error) {
 			return err
 		}
 	}
-	if err := startDjango(ctx, programs, *python, djangoListener.(*net.TCPListener), url); err != nil {
-		return err
-	}
 	bus, err := openBus(ctx, url, options.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, bus.Close()) }()
+	if err := startDjango(ctx, programs, *python, djangoListener.(*net.TCPListener), url); err != nil {
+		return err
+	}
 
 	fmt.Printf("Django: http://%s/\nGo: http://%s/\n", djangoListener.Addr(), goListener.Addr())
 	return chatserver.Run(ctx, goListener, bus, options)
