@@ -136,17 +136,3 @@ func TestCheckedCommandsAreThoseUsed(t *testing.T) {
 	}
 	require.Equal(t, used, checked)
 }
-
-func TestRightsInCluster(t *testing.T) {
-	rules := strings.ReplaceAll(strings.Join(documentedRights(t), " "), "~", "~{") // prefix in braces
-	rules = strings.Replace(rules, ":*", "}:*", 1)
-	cluster := redistest.StartCluster(t, redistest.ClusterConfig{Redis: redistest.Config{Users: []string{"bus on >secret " + rules + " +cluster|slots"}}})
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), Username: "bus", Password: "secret"})
-	defer client.Close()
-	l, err := redislayer.New(client, redislayer.Options{})
-	require.NoError(t, err)
-	soon(t, "a connection", func() bool { return l.Ping(t.Context()) == nil })
-	require.NoError(t, l.Send(t.Context(), "jobs", text("a job")))
-	require.Equal(t, "a job", receive(t, l, "jobs").String("text"))
-	require.NoError(t, l.Close())
-}
