@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
@@ -31,6 +32,10 @@ type plan struct {
 	parts  []*part
 	own    []member // of this process, who get it from memory
 	size   int
+
+	// unreadable is how many members get nothing, since their names are no
+	// UTF-8: Python could not read what holds such a name.
+	unreadable int
 }
 
 // part is a plan's queues at one host.
@@ -121,6 +126,9 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 			c.taken(m.channel, send.Put(m.channel, m.ref))
 		}
 	}
+	if p.unreadable > 0 {
+		c.drop(layer.DropUndecodable, group, p.unreadable)
+	}
 	return nil, nil
 }
 
@@ -165,6 +173,10 @@ func (c *Core) newPlan(group string, members []string) *plan {
 	hosts := make([]*part, len(c.hosts))
 	var order []string
 	for _, channel := range members {
+		if !utf8.ValidString(channel) {
+			p.unreadable++
+			continue
+		}
 		name := channel
 		if layer.IsProcessSpecific(channel) {
 			if c.owns(channel) {

@@ -135,16 +135,18 @@ func appendJSONFloat(b []byte, f float64) []byte {
 	return b
 }
 
-// appendJSONString writes a string that is known to be UTF-8.
+// appendJSONString writes a string. What of it is no UTF-8 becomes U+FFFD.
 func appendJSONString(b []byte, s string) []byte {
 	b = append(b, '"')
-	start := 0
-	for i, r := range s {
+	start, width := 0, 0
+	for i := 0; i < len(s); i += width {
+		var r rune
+		r, width = utf8.DecodeRuneInString(s[i:]) // 1 byte of what is no UTF-8
 		if r >= ' ' && r <= '~' && r != '"' && r != '\\' {
 			continue
 		}
 		b = append(b, s[start:i]...)
-		start = i + utf8.RuneLen(r)
+		start = i + width
 		switch r {
 		case '"', '\\':
 			b = append(b, '\\', byte(r))

@@ -184,3 +184,16 @@ func FuzzJSON(f *testing.F) {
 		}
 	})
 }
+
+// A string that is no UTF-8 has no meaning in JSON, but costs no panic.
+func TestJSONStringThatIsNoUTF8(t *testing.T) {
+	for text, want := range map[string]string{
+		"\xff":           `"\ufffd"`,
+		"a\xffb":         `"a\ufffdb"`,
+		"\xe2\x82":       `"\ufffd\ufffd"`,
+		"\u20ac\xff\xff": `"\u20ac\ufffd\ufffd"`,
+		"\ufffd!":        `"\ufffd!"`,
+	} {
+		require.Equal(t, want, string(appendJSONString(nil, text)), "%q", text)
+	}
+}
