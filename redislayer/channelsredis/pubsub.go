@@ -103,9 +103,13 @@ func NewPubSub(options Options) (*PubSub, error) {
 	l.news = &pubsubNews{observer: o.Observer, wake: make(chan struct{}, 1)}
 	observer := o.Observer
 	observer.Abandoned = l.abandoned
-	if observer.Dropped != nil { // mailboxes are looked at under locks of this layer
+	if tell := observer.Dropped; tell != nil {
 		observer.Dropped = func(reason layer.DropReason, name string, count int) {
-			l.news.add(pubsubEvent{reason: reason, name: name, count: count})
+			if reason == layer.DropExpired { // found when a mailbox is looked at, also under locks of this layer
+				l.news.add(pubsubEvent{reason: reason, name: name, count: count})
+				return
+			}
+			tell(reason, name, count)
 		}
 	}
 	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: limits, Observer: observer}); err != nil {
