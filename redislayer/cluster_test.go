@@ -299,7 +299,7 @@ func TestClusterRights(t *testing.T) {
 	for _, node := range cluster.Nodes() {
 		for _, entry := range node.Client(t).Do(ctx, "ACL", "LOG").Val().([]any) {
 			// The client below asks for things that it can do without.
-			require.Contains(t, strings.ToLower(strings.Join(words(entry), " ")), "client|", "refused: %v", entry)
+			require.Contains(t, strings.ToLower(fmt.Sprint(entry)), "client|", "refused")
 		}
 	}
 }
