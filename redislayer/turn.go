@@ -1,0 +1,113 @@
+package redislayer
+
+import "context"
+
+// turn is who uses the connection.
+type turn byte
+
+const (
+	turnFree turn = iota
+	turnSession
+	turnCaller
+)
+
+// claimLocked gives a caller the turn, and the connection, if there is nothing
+// to do before its operation.
+func (s *session) claimLocked() *conn {
+	if s.turn != turnFree || s.conn == nil || s.closing || s.down != nil || s.broken != nil ||
+		len(s.queued) > 0 || len(s.dirty) > 0 || len(s.pending) > 0 ||
+		s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
+		return nil
+	}
+	s.turn = turnCaller
+	return s.conn
+}
+
+// release ends a caller's turn. It leaves pending to the session's goroutine,
+// and tells it that the connection is broken.
+func (s *session) release(pending []*call, broken error) {
+	s.mu.Lock()
+	s.turn = turnFree
+	s.pending, s.broken = pending, broken
+	nudge := s.wanted || s.closing || broken != nil || len(pending) > 0 || len(s.queued) > 0 || len(s.dirty) > 0
+	s.wanted = false
+	s.mu.Unlock()
+	if nudge {
+		s.nudge()
+	}
+}
+
+// work is what the session's goroutine has to do next.
+type work struct {
+	idle    bool // nothing
+	wait    bool // a caller has the turn, and will nudge
+	closing bool
+	broken  error
+	pending []*call
+	ops     []*op
+	groups  []string
+}
+
+// take takes the turn and what is queued, within the bounds of a round trip, if
+// that is anything, or due.
+func (s *session) take(due bool) (w work) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn == turnCaller {
+		s.wanted = true
+		return work{wait: true}
+	}
+	s.turn = turnSession
+	if s.broken != nil {
+		return work{broken: s.broken} // what is queued is for the next connection
+	}
+	w = work{closing: s.closing, pending: s.pending}
+	s.pending = nil
+	n, bytes := 0, 0
+	for n < len(s.queued) && n < maxFlushOps && (n == 0 || bytes+len(s.queued[n].body) <= maxFlushBytes) {
+		bytes += len(s.queued[n].body)
+		s.queued[n].taken = true
+		n++
+	}
+	w.ops = s.queued[:n:n]
+	s.queued = s.queued[n:]
+	if len(s.queued) == 0 {
+		s.queued, s.spare = s.spare, nil
+	}
+	for g := range s.dirty {
+		if len(w.groups) == groupBatch {
+			break
+		}
+		w.groups = append(w.groups, g)
+		delete(s.dirty, g)
+	}
+	if !due && len(w.pending)+len(w.ops)+len(w.groups) == 0 {
+		w.idle = true
+		if !w.closing {
+			s.turn = turnFree
+		}
+	}
+	return w
+}
+
+// takeBack ends the serving of a connection: a caller that uses it fails.
+func (s *session) takeBack(ctx context.Context, c *conn) {
+	for {
+		s.mu.Lock()
+		s.conn = nil
+		if s.turn != turnCaller {
+			break
+		}
+		s.wanted = true
+		s.mu.Unlock()
+		c.pipe.interrupt()
+		<-s.wake
+	}
+	s.turn = turnSession
+	pending := s.pending
+	s.pending, s.broken = nil, nil
+	s.mu.Unlock()
+	if len(pending) > 0 {
+		s.complete(ctx, c, pending, errTimeout)
+	}
+}
