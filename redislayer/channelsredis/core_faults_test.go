@@ -33,7 +33,11 @@ type faulty struct {
 }
 
 func newFaulty(t *testing.T, change func(*channelsredis.Options)) *faulty {
-	f := &faulty{server: redistest.Start(t, redistest.Config{}), gaps: make(chan gap, 100)}
+	return newFaultyOn(t, redistest.Config{}, change)
+}
+
+func newFaultyOn(t *testing.T, config redistest.Config, change func(*channelsredis.Options)) *faulty {
+	f := &faulty{server: redistest.Start(t, config), gaps: make(chan gap, 100)}
 	f.proxy = faultproxy.New(t, f.server.Addr())
 	f.client = f.server.Client(t)
 	open := func(addr string, observer layer.Observer) *channelsredis.Core {

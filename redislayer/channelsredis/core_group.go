@@ -11,11 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/mailbox"
-	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
 // fan is a group's message on its way to the queues at one host.
@@ -255,13 +252,16 @@ func (p *plans) dropLocked(group string) {
 
 // GroupAdd implements [layer.Layer]. It takes a round trip. After an error,
 // other than one about the names, the membership may have begun or not; adding
-// again is right, and so is discarding.
+// again is right, and so is discarding. What began here is remembered, for a
+// server that comes back empty: a channel of this process until it leaves or
+// goes away, any other, which may leave elsewhere, for GroupExpiry unless it
+// leaves here.
 func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := c.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
 	group, channel = strings.Clone(group), strings.Clone(channel)
-	c.added.Add(group, channel)
+	c.remember(group, channel)
 	// Looked at after adding: a channel that goes away at the same time is
 	// either seen to be gone here, or leaves its groups after this one.
 	if c.owns(channel) && !c.mailboxes.Has(channel) {
@@ -309,46 +309,6 @@ func (c *Core) leaveAll(channel string) {
 
 func (c *Core) discardLater(group, channel string) {
 	c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
-}
-
-// restore writes the memberships that began here to a server that was
-// restarted or replaced.
-func (w *writer) restore(ctx context.Context, conn *redisconn.Conn) error {
-	const batch = 1000
-	var calls []*redis.Cmd
-	flush := func() error {
-		if len(calls) == 0 {
-			return nil
-		}
-		_, err := conn.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, cmd := range calls {
-				p.Process(ctx, cmd)
-			}
-			return nil
-		})
-		calls = nil
-		return err
-	}
-	for group := range w.c.added.All() {
-		if w.c.hostOf(group).writer != w {
-			continue
-		}
-		args := []any{w.c.groupTTL()}
-		for channel := range w.c.added.Members(group) {
-			args = append(args, "add", channel)
-		}
-		for len(args) > 1 {
-			n := min(len(args), 1+2*batch)
-			calls = append(calls, groupScript.call(ctx, []string{w.c.groupKey(group)}, args[:n:n]...))
-			args = append(args[:1:1], args[n:]...)
-			if len(calls) >= batch {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return flush()
 }
 
 // sweep forgets memberships that have expired.

@@ -1,6 +1,7 @@
 package channelsredis_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +59,87 @@ func openOne(t *testing.T, server *redistest.Server, o channelsredis.Options) *c
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
+}
+
+// A server that comes back with its data has all memberships that began here,
+// and none that somebody else has ended meanwhile.
+func TestCoreRestartResurrectsNobody(t *testing.T) {
+	f := newFaultyOn(t, redistest.Config{AOF: true}, nil)
+	ctx := t.Context()
+	own, stays, theirs := newOwn(t, f.faulty), newOwn(t, f.sound), newOwn(t, f.sound)
+	for _, group := range []string{"with-own", "without-own"} {
+		require.NoError(t, f.sound.GroupAdd(ctx, group, stays))
+		for _, channel := range []string{theirs, "jobs"} {
+			require.NoError(t, f.faulty.GroupAdd(ctx, group, channel))
+		}
+	}
+	require.NoError(t, f.faulty.GroupAdd(ctx, "with-own", own))
+	for _, group := range []string{"with-own", "without-own"} {
+		for _, channel := range []string{theirs, "jobs"} {
+			require.NoError(t, f.sound.GroupDiscard(ctx, group, channel))
+		}
+	}
+	f.restart(t, f.server.Restart)
+	require.ElementsMatch(t, []string{own, stays}, f.members(t, "with-own"))
+	require.ElementsMatch(t, []string{stays}, f.members(t, "without-own"))
+}
+
+// A server that comes back empty gets the memberships that began here, as old
+// as they are.
+func TestCoreRestoredMembershipsAreNotRenewed(t *testing.T) {
+	f := newFaulty(t, nil)
+	ctx := t.Context()
+	own, theirs := newOwn(t, f.faulty), newOwn(t, f.sound)
+	require.NoError(t, f.sound.GroupAdd(ctx, "with-own", theirs)) // either may be the first to come back
+	began := map[string]float64{}
+	for group, channels := range map[string][]string{"with-own": {own, "jobs"}, "without-own": {"jobs"}} {
+		for _, channel := range channels {
+			require.NoError(t, f.faulty.GroupAdd(ctx, group, channel))
+			began[group+" "+channel] = f.client.ZScore(ctx, "asgi:group:"+group, channel).Val()
+		}
+	}
+	f.restart(t, f.server.RestartEmpty)
+	for what, score := range began {
+		group, channel, _ := strings.Cut(what, " ")
+		// The server was away for longer than this; scores are as good as a round trip.
+		require.InDelta(t, score, f.client.ZScore(ctx, "asgi:group:"+group, channel).Val(), 0.1, what)
+	}
+	require.Contains(t, f.members(t, "with-own"), theirs)
+	require.InDelta(t, 24*time.Hour, f.client.PTTL(ctx, "asgi:group:without-own").Val(), float64(time.Minute))
+}
+
+// A key of another type costs its own group only.
+func TestCoreRestoreMeetsAnotherType(t *testing.T) {
+	f := newFaultyOn(t, redistest.Config{AOF: true}, nil)
+	ctx := t.Context()
+	own := newOwn(t, f.faulty)
+	for _, group := range []string{"bad", "good"} {
+		require.NoError(t, f.faulty.GroupAdd(ctx, group, own))
+		require.NoError(t, f.client.Del(ctx, "asgi:group:"+group).Err())
+	}
+	require.NoError(t, f.client.Set(ctx, "asgi:group:bad", "x", 0).Err())
+	f.restart(t, f.server.Restart)
+	require.Equal(t, []string{own}, f.members(t, "good"))
+}
+
+// restart has both layers lose the server and find it again, after a while.
+func (f *faulty) restart(t *testing.T, start func(testing.TB)) {
+	t.Helper()
+	ctx := t.Context()
+	f.server.Kill()
+	for _, l := range []*channelsredis.Core{f.faulty, f.sound} {
+		soon(t, "the layer to notice", func() bool { return l.Ping(ctx) != nil })
+	}
+	time.Sleep(300 * time.Millisecond)
+	start(t)
+	for _, l := range []*channelsredis.Core{f.faulty, f.sound} {
+		soon(t, "the layer to recover", func() bool { return l.Ping(ctx) == nil })
+	}
+}
+
+func (f *faulty) members(t *testing.T, group string) []string {
+	t.Helper()
+	members, err := f.client.ZRange(t.Context(), "asgi:group:"+group, 0, -1).Result()
+	require.NoError(t, err)
+	return members
 }
