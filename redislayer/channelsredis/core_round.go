@@ -39,6 +39,7 @@ func (o *op) size() int {
 // connection; every operation is finished whatever happens.
 func (w *writer) round(ctx context.Context, conn *redisconn.Conn, ops []*op) error {
 	calls := w.plan(ctx, ops)
+	w.asked = w.c.now()
 	broken := exchange(ctx, conn, calls)
 	var forgotten []*call
 	for _, c := range calls {
@@ -51,6 +52,7 @@ func (w *writer) round(ctx context.Context, conn *redisconn.Conn, ops []*op) err
 			for _, c := range forgotten {
 				c.cmd = redis.NewCmd(ctx, c.cmd.Args()...)
 			}
+			w.asked = w.c.now()
 			broken = exchange(ctx, conn, forgotten)
 		}
 	}

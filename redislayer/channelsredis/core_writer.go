@@ -41,6 +41,9 @@ type writer struct {
 	last     int64            // the id of the last connection
 	runID    string           // of the server
 	lastGood time.Time        // when the server last answered
+	asked    int64            // when the round trip under way began, on the layer's clock
+	clockAt  int64            // when clock was set; 0 if never with this server
+	clockIn  int64            // how long the round trip took that told it
 
 	clock     atomic.Int64 // the server's clock minus the layer's, in nanoseconds
 	connected atomic.Bool
@@ -140,6 +143,9 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	if err := loadScripts(ctx, conn); err != nil {
 		return err
 	}
+	if !same {
+		w.clockAt = 0
+	}
 	if err := w.readClock(ctx, conn); err != nil {
 		return err
 	}
@@ -169,6 +175,7 @@ func kill(ctx context.Context, conn *redisconn.Conn, id int64, log *slog.Logger)
 }
 
 func (w *writer) readClock(ctx context.Context, conn *redisconn.Conn) error {
+	w.asked = w.c.now()
 	now, err := conn.Time(ctx).Result()
 	if err == nil {
 		w.setClock(now.UnixMicro())
@@ -176,9 +183,19 @@ func (w *writer) readClock(ctx context.Context, conn *redisconn.Conn) error {
 	return err
 }
 
+// setClock is told the server's time by an answer. That was read in the middle
+// of the round trip, give or take half of it: an answer that took longer than
+// the best is not believed, unless clocks may have drifted apart by as much
+// since then (a millisecond in a second is more than they do).
 func (w *writer) setClock(micros int64) {
-	w.clock.Store(micros*int64(time.Microsecond) - w.c.now())
 	w.lastGood = time.Now()
+	now := w.c.now()
+	trip := now - w.asked
+	if w.clockAt != 0 && trip > w.clockIn+(now-w.clockAt)/1000 {
+		return
+	}
+	w.clock.Store(micros*int64(time.Microsecond) - (w.asked + trip/2))
+	w.clockAt, w.clockIn = now, trip
 }
 
 // lose takes note that messages may have been lost since from. It is reported
