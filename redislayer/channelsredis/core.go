@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,9 +40,8 @@ type Core struct {
 	sentTo    turns
 	counters  coreCounters
 
-	mu   sync.Mutex
-	own  []string // keys of the queues of this process
-	turn int
+	mu  sync.Mutex
+	own map[string]struct{} // keys of the queues of this process
 
 	closed  atomic.Bool
 	cancel  context.CancelFunc
@@ -74,7 +74,7 @@ func NewCore(options Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{options: o, log: o.Logger, base: time.Now(), plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
+	c := &Core{options: o, log: o.Logger, base: time.Now(), own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
 	if c.limits, err = o.limits(); err != nil {
 		return nil, err
 	}
@@ -293,9 +293,7 @@ func (c *Core) Close() error {
 
 // leave removes what this process has at Redis.
 func (c *Core) leave() {
-	c.mu.Lock()
-	own := c.own
-	c.mu.Unlock()
+	own, _ := c.ownKeys()
 	for group := range c.added.All() {
 		for channel := range c.added.Members(group) {
 			if c.owns(channel) {
@@ -304,8 +302,8 @@ func (c *Core) leave() {
 		}
 	}
 	for _, h := range c.hosts {
-		if len(own) > 0 {
-			h.enqueue(&op{what: opEnd, keys: own, then: func(o *op) {
+		for keys := range slices.Chunk(own, maxEndKeys) {
+			h.enqueue(&op{what: opEnd, keys: keys, then: func(o *op) {
 				if o.err == nil && o.count > 0 {
 					c.drop(layer.DropClosed, "", int(o.count))
 				}

@@ -3,10 +3,11 @@ package channelsredis
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -64,6 +65,10 @@ const tokenGrace = 10 * time.Second
 // expired is dropped and counted. For a process's queue, where channel is "",
 // expiry is left to the mailboxes.
 func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, address []string, ok bool) {
+	if len(e.member) > c.maxEncoded() {
+		c.drop(layer.DropOversized, channel, 1)
+		return msg, nil, false
+	}
 	msg, address, err := c.decode(e.member)
 	switch {
 	case errors.Is(err, layer.ErrMessageTooLarge), err == nil && msg.Size() > c.limits.MaxMessageSize:
@@ -77,6 +82,15 @@ func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, addr
 	}
 	return msg, nil, false
 }
+
+// maxEncoded is how many bytes a message can have in a queue: JSON takes up to 6
+// for one of msgpack's, and encryption 4 for 3, beside the channels' names.
+func (c *Core) maxEncoded() int {
+	return c.options.RandomPrefixLength + 8*min(c.limits.MaxMessageSize, math.MaxInt/16) + addressRoom
+}
+
+// addressRoom is for the names of some 400,000 channels of one process.
+const addressRoom = 32 << 20
 
 // age is how long ago a message was sent, by the server's clock. Scores of
 // Python's messages are of the sender's clock.
@@ -136,10 +150,7 @@ func (c *Core) taken(channel string, err error) {
 func (c *Core) ownKeys() (keys []string, count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.own); n > 0 {
-		c.turn = (c.turn + 1) % n
-		keys = slices.Concat(c.own[c.turn:], c.own[:c.turn]) // so that none starves another
-	}
+	keys = slices.AppendSeq(make([]string, 0, len(c.own)), maps.Keys(c.own)) // in random order, so that none starves another
 	return keys, maxPop
 }
 
@@ -147,9 +158,9 @@ func (c *Core) ownKeys() (keys []string, count int) {
 func (c *Core) openOwn(prefix string) {
 	key := c.options.Prefix + prefix
 	c.mu.Lock()
-	known := slices.Contains(c.own, key)
+	_, known := c.own[key]
 	if !known {
-		c.own = append(c.own, strings.Clone(key))
+		c.own[key] = struct{}{}
 	}
 	c.mu.Unlock()
 	if !known {

@@ -109,14 +109,13 @@ func (p *popper) run(ctx context.Context) {
 	for ctx.Err() == nil && !p.closing.Load() {
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
-			if conn.RunID == p.runID { // otherwise the number may be another's
-				kill(ctx, conn, p.last, p.log)
+			if err = endLast(ctx, conn, p.last, p.runID); err == nil {
+				p.last, p.runID = conn.ID, conn.RunID
+				p.w.enqueue(&op{what: opTime}) // after which losses are told
+				p.connected.Store(true)
+				err = p.serve(ctx, conn, &backoff)
+				p.connected.Store(false)
 			}
-			p.last, p.runID = conn.ID, conn.RunID
-			p.w.enqueue(&op{what: opTime}) // after which losses are told
-			p.connected.Store(true)
-			err = p.serve(ctx, conn, &backoff)
-			p.connected.Store(false)
 			conn.Close()
 		}
 		p.setDown(err)

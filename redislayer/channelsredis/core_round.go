@@ -23,6 +23,7 @@ type call struct {
 const (
 	maxCallOps   = 1000
 	maxCallBytes = 1 << 20
+	maxEndKeys   = 1000
 )
 
 func (o *op) size() int {

@@ -22,11 +22,12 @@ func TestCoreServerIsAway(t *testing.T) {
 }
 
 func TestCoreSetupErrors(t *testing.T) {
-	server := redistest.Start(t, redistest.Config{Users: []string{"default off", "reader on >secret ~asgi* &* +@read +@connection +info"}})
+	server := redistest.Start(t, redistest.Config{Users: []string{"default off", "reader on >secret ~asgi* &* +@read +@connection +info", "quiet on >secret ~asgi* &* +@all -client|kill"}})
 	for name, test := range map[string]struct{ user, want string }{
 		"no user":        {"", "check user and password: NOAUTH"},
 		"wrong password": {"reader:wrong@", "check user and password: WRONGPASS"},
 		"no rights":      {"reader:secret@", "the user lacks rights: NOPERM"},
+		"no CLIENT KILL": {"quiet:secret@", "the user lacks rights: NOPERM"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		_, err := channelsredis.OpenCore(ctx, []string{"redis://" + test.user + server.Addr()}, channelsredis.Options{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -137,8 +138,8 @@ func (w *writer) open(ctx context.Context) (*redisconn.Conn, error) {
 
 func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	same := conn.RunID == w.runID
-	if same {
-		kill(ctx, conn, w.last, w.log)
+	if err := endLast(ctx, conn, w.last, w.runID); err != nil {
+		return err
 	}
 	if err := loadScripts(ctx, conn); err != nil {
 		return err
@@ -162,16 +163,16 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	return nil
 }
 
-// kill ends an earlier connection at the server. What it was sent, and has not
-// run, it then never runs: neither a send that would overtake later ones, nor a
-// pop that nobody would hear of.
-func kill(ctx context.Context, conn *redisconn.Conn, id int64, log *slog.Logger) {
-	if id == 0 {
-		return
+// endLast ends an earlier connection at the server, if it is still the one that
+// has that run id. What the connection was sent, and has not run, it then never
+// runs: neither a send that would overtake later ones, nor a pop that nobody
+// would hear of. Where there is none, it is seen whether the right to do so is
+// there.
+func endLast(ctx context.Context, conn *redisconn.Conn, last int64, runID string) error {
+	if conn.RunID != runID { // the number may be another's
+		last = math.MaxInt64 // nobody's
 	}
-	if err := conn.ClientKillByFilter(ctx, "ID", formatInt(id)).Err(); err != nil {
-		log.Warn("the last connection cannot be ended at the server", "error", err)
-	}
+	return conn.ClientKillByFilter(ctx, "ID", formatInt(last)).Err()
 }
 
 func (w *writer) readClock(ctx context.Context, conn *redisconn.Conn) error {
