@@ -47,7 +47,6 @@ type PubSub struct {
 	notices     *pubsubNotices
 	news        *pubsubNews
 	counters    pubsubCounters
-	strays      atomic.Int64 // messages with an echo, under way, that nobody waits for any more
 
 	locks [64]sync.Mutex // of groups, by name: over who is in one and whether it is subscribed to
 

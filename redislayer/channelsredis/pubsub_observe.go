@@ -241,11 +241,7 @@ func (h *pubsubHost) ping(ctx context.Context) error {
 	if live, cause := h.sub.connected(); !live {
 		return redisconn.Unavailable(cause)
 	}
-	err := h.pub.send(ctx, &publish{echo: true})
-	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
-		return ctxErr
-	}
-	return err
+	return h.echo(ctx)
 }
 
 // setupError is an error that does not go away by trying again, or nil.

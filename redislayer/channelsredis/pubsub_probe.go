@@ -26,7 +26,6 @@ func (s *subscriber) probe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		s.releaseOld()
 		s.mu.Lock()
 		c := s.conn
 		if !s.live {
@@ -73,18 +72,4 @@ func (s *subscriber) proved(text string) bool {
 		s.complete = at
 	}
 	return true
-}
-
-// releaseOld lets senders go who have waited for an echo for the layer's
-// timeout: what they sent was published.
-func (s *subscriber) releaseOld() {
-	s.mu.Lock()
-	n := 0
-	for n < len(s.waiting) && time.Since(s.waiting[n].since) > s.h.l.options.Timeout {
-		n++
-	}
-	waiting := s.waiting[:n]
-	s.waiting = s.waiting[n:]
-	s.mu.Unlock()
-	s.release(waiting)
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -22,7 +23,8 @@ import (
 // that only this process hears. When the subscriber reads that, it has handed
 // over all that was published before. So a GroupSend that has returned has
 // reached the members in this process, and what the same goroutine then sends
-// to one of them without Redis does not overtake it.
+// to one of them without Redis does not overtake it. Where a call had to return
+// before the echo came, see [PubSub.settle].
 type publisher struct {
 	h *pubsubHost
 
@@ -30,31 +32,21 @@ type publisher struct {
 	queued  []*publish
 	down    error // why the last attempt to connect failed: calls fail at once
 	closing bool
+	lost    serverConn    // a connection that failed and may not have ended at the server
 	wake    chan struct{} // has room for one
 	done    chan struct{}
 
+	strays atomic.Int64 // reasons why what was published may yet come when nobody waits for it
+
 	// Only the goroutine uses these.
 	buffer   []byte
-	last     int64  // the id of the last connection,
-	runID    string // and of the server it was made to
 	sequence uint64 // of echoes
 }
 
-// publish is one message to be published.
-type publish struct {
-	channel string // "" for an echo alone
-	body    []byte
-	echo    bool
-	probe   bool // is done when the server has the echo
-	ask     bool // publishes nothing: how many receivers are there?
-
-	stray bool // guarded by publisher.mu: the caller has gone, while it was under way
-
-	receivers int64
-	sequence  uint64 // of a probe's echo
-	err       error
-	maybe     bool // beside an error: the server may have run it
-	done      chan struct{}
+// serverConn is a connection as the server knows it.
+type serverConn struct {
+	id    int64
+	runID string // of the server: after a restart the id is another's
 }
 
 // Bounds of what leaves together.
@@ -71,86 +63,6 @@ const (
 
 func newPublisher(h *pubsubHost) *publisher {
 	return &publisher{h: h, wake: make(chan struct{}, 1), done: make(chan struct{})}
-}
-
-// send publishes and waits for the reply, and for the echo if there is to be
-// one. The error tells the outcome.
-func (p *publisher) send(ctx context.Context, m *publish) error {
-	m.done = make(chan struct{}, 1)
-	p.mu.Lock()
-	switch {
-	case p.closing:
-		p.mu.Unlock()
-		return layer.NotSent(layer.ErrClosed)
-	case p.down != nil:
-		err := p.down
-		p.mu.Unlock()
-		return layer.NotSent(redisconn.Unavailable(err))
-	}
-	p.queued = append(p.queued, m)
-	p.mu.Unlock()
-	nudge(p.wake)
-	select {
-	case <-m.done:
-	case <-ctx.Done():
-		if !p.leave(m) {
-			return layer.NotSent(ctx.Err())
-		}
-		select {
-		case <-m.done:
-		default:
-			return layer.MaybeSent(ctx.Err())
-		}
-	}
-	switch {
-	case m.err == nil:
-		return nil
-	case m.maybe:
-		return layer.MaybeSent(redisconn.Unavailable(m.err))
-	}
-	return layer.NotSent(redisconn.Unavailable(m.err))
-}
-
-// poke makes the publisher look whether its connection, too, is lost: better
-// that than that the next message finds it out.
-func (p *publisher) poke() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down == nil && !p.closing {
-		p.queued = append(p.queued, &publish{echo: true, probe: true, done: make(chan struct{}, 1)})
-		nudge(p.wake)
-	}
-}
-
-// leave takes a message whose caller goes out of the queue, or reports that it
-// is under way.
-func (p *publisher) leave(m *publish) (underWay bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, queued := range p.queued {
-		if queued == m {
-			p.queued = append(p.queued[:i], p.queued[i+1:]...)
-			return false
-		}
-	}
-	if m.echo && len(m.done) == 0 {
-		m.stray = true
-		p.h.l.strays.Add(1)
-	}
-	return true
-}
-
-// finish tells the caller.
-func (p *publisher) finish(err error, maybe bool, messages ...*publish) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, m := range messages {
-		m.err, m.maybe = err, maybe
-		if m.stray {
-			p.h.l.strays.Add(-1)
-		}
-		m.done <- struct{}{}
-	}
 }
 
 func (p *publisher) run(ctx context.Context) {
@@ -194,20 +106,33 @@ func (p *publisher) connect(ctx context.Context) (*pubsubConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.last != 0 && p.runID == c.RunID { // after a restart the id is another's
-		ending, cancel := context.WithTimeout(ctx, o.Timeout)
-		err := c.ClientKillByFilter(ending, "ID", strconv.FormatInt(p.last, 10)).Err()
-		cancel()
-		if err != nil && !redisconn.IsReply(err) {
-			c.Close()
-			return nil, err
-		}
+	if err := p.endLost(ctx, c); err != nil {
+		c.Close()
+		return nil, err
 	}
-	p.last, p.runID = c.ID, c.RunID
 	p.mu.Lock()
-	p.down = nil
+	p.down, p.lost = nil, serverConn{}
 	p.mu.Unlock()
 	return c, nil
+}
+
+// endLost ends, at the server, a connection for publishing that has failed, by
+// way of a new one to there.
+func (p *publisher) endLost(ctx context.Context, c *pubsubConn) error {
+	p.mu.Lock()
+	lost := p.lost
+	p.mu.Unlock()
+	if lost.id == 0 || lost.runID != c.RunID {
+		return nil
+	}
+	return c.kill(ctx, lost.id)
+}
+
+// fails takes note that a connection has failed.
+func (p *publisher) fails(c *pubsubConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = serverConn{c.ID, c.RunID}
 }
 
 // failQueued fails what waits, and what comes, until there is a connection
@@ -275,7 +200,7 @@ func (p *publisher) take() (batch []*publish, closing bool) {
 
 // publish makes one round trip. It finishes every message whatever happens.
 func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
-	b, echo := p.buffer[:0], false
+	b, echo, comesBack := p.buffer[:0], false, false
 	for _, m := range batch {
 		switch {
 		case m.ask:
@@ -283,7 +208,7 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 		case m.channel != "":
 			b = appendCommand(b, "PUBLISH", m.channel, m.body)
 		}
-		echo = echo || m.echo
+		echo, comesBack = echo || m.echo, comesBack || m.comesBack()
 	}
 	if echo {
 		p.sequence++
@@ -292,8 +217,14 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	if p.buffer = b; cap(b) > 4*maxBatchBytes {
 		p.buffer = nil
 	}
-	err := c.write(b)
 	var heard, probes []*publish // finished when the echo is heard, and when it is published
+	// unheard is told what becomes of those who wait for the echo in vain.
+	unheard := func() {
+		if comesBack {
+			p.h.sub.doubt(p.sequence)
+		}
+	}
+	err := c.write(b)
 	for i, m := range batch {
 		if err == nil && m.channel != "" {
 			if m.ask {
@@ -310,6 +241,8 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 		}
 		switch {
 		case err != nil:
+			p.fails(c)
+			unheard()
 			p.finish(err, true, batch[i:]...)
 			p.finish(nil, false, heard...) // the replies were read
 			p.finish(err, true, probes...)
@@ -329,15 +262,34 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	receivers, err := c.integer()
 	var refused serverError
 	if errors.As(err, &refused) {
-		err = nil
+		unheard()
+		p.finish(nil, false, heard...)
+		p.finish(refused, !redisconn.CertainlyNotRun(refused), probes...)
+		return nil
 	}
-	if err == nil && receivers > 0 {
+	switch {
+	case err != nil:
+		p.fails(c)
+		unheard()
+		p.finish(nil, false, heard...)
+	case receivers == 0: // nobody hears the echo here
+		unheard()
+		p.finish(nil, false, heard...)
+	default:
+		p.awaitEcho(heard)
 		p.h.sub.expect(p.sequence, heard)
-	} else {
-		p.finish(nil, false, heard...) // nobody hears the echo here
 	}
 	p.finish(err, true, probes...)
 	return err
+}
+
+// awaitEcho takes note that messages were published.
+func (p *publisher) awaitEcho(messages []*publish) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range messages {
+		m.published = true
+	}
 }
 
 // close ends the publisher when what is queued is done. It does not wait.

@@ -23,19 +23,14 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 	m := &publish{channel: channel}
 	switch {
 	case l.owns(channel):
-		if l.strays.Load() == 0 {
-			err := l.mailboxes.Put(channel, msg)
-			if err == nil {
-				l.counters.sent.Add(1)
-			}
-			return err
+		if err := l.settle(ctx, nil); err != nil {
+			return layer.NotSent(l.closedOr(err))
 		}
-		// What this process sent to a group may still be on its way here, and
-		// its sender has given up waiting: this must not overtake it.
-		if !l.mailboxes.Has(channel) {
-			return layer.NotSent(l.closedOr(layer.ErrChannelGone))
+		err := l.mailboxes.Put(channel, msg)
+		if err == nil {
+			l.counters.sent.Add(1)
 		}
-		m.echo = true
+		return err
 	case !layer.IsProcessSpecific(channel):
 		if err := l.validateChannel(channel); err != nil {
 			return err
@@ -57,8 +52,8 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 	if m.body, err = l.encode(msg); err != nil {
 		return layer.NotSent(err)
 	}
-	if err := l.host(channel).pub.send(ctx, m); err != nil {
-		return l.sendError(err)
+	if err := l.publish(ctx, m); err != nil {
+		return err
 	}
 	if m.receivers == 0 {
 		if layer.IsProcessSpecific(channel) || isPythonSpecific(channel) {
@@ -94,16 +89,24 @@ func (l *PubSub) GroupSend(ctx context.Context, group string, msg layer.Message)
 	if err != nil {
 		return layer.NotSent(err)
 	}
-	topic := l.groupTopic(group)
-	if err := l.host(topic).pub.send(ctx, &publish{channel: topic, body: body, echo: l.groups.Len(group) > 0}); err != nil {
-		return l.sendError(err)
+	if err := l.publish(ctx, &publish{channel: l.groupTopic(group), body: body, echo: l.groups.Len(group) > 0}); err != nil {
+		return err
 	}
 	l.counters.groupSent.Add(1)
 	return nil
 }
 
-// sendError says that the layer was closed where that is why a send failed.
-func (l *PubSub) sendError(err error) error {
+// publish publishes a message on the host that it belongs to. The error tells the
+// outcome, and that the layer was closed where that is why.
+func (l *PubSub) publish(ctx context.Context, m *publish) error {
+	h := l.host(m.channel)
+	var err error
+	if m.echo {
+		err = layer.NotSent(l.settle(ctx, h))
+	}
+	if err == nil {
+		err = h.pub.send(ctx, m)
+	}
 	if !l.closed.Load() || !errors.Is(err, layer.ErrUnavailable) {
 		return err
 	}
@@ -167,8 +170,9 @@ func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Messa
 }
 
 // mostWire is how many bytes on the wire a message may take at most: more than
-// any form of one of MaxMessageSize does.
-func (l *PubSub) mostWire() int { return 8*l.options.MaxMessageSize + 4096 }
+// one of MaxMessageSize does in the formats that are here. The worst is a list of
+// false in JSON, encrypted: 7 bytes for one, and 4 bytes for 3 of these.
+func (l *PubSub) mostWire() int { return 10*l.options.MaxMessageSize + 4096 }
 
 // arrivedOwn takes what was published to one channel of this process.
 func (l *PubSub) arrivedOwn(channel string, body []byte, oversize int) {

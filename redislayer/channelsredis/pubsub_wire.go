@@ -49,7 +49,21 @@ func connectPubSub(ctx context.Context, settings *redis.Options, timeout, quiet 
 	}
 	c.raw = *dialled.Load().(*net.Conn)
 	c.in = bufio.NewReaderSize(quietReader{c}, 64<<10)
+	// Nothing is ended by this: Redis passes over the connection that asks. It
+	// shows before it is needed whether the user has the right.
+	if err := c.kill(ctx, c.ID); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c, nil
+}
+
+// kill ends another connection at the server, so that nothing that came on it
+// is run any more. It is not for a connection that has subscribed.
+func (c *pubsubConn) kill(ctx context.Context, id int64) error {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return redisconn.Explain(c.ClientKillByFilter(limited, "ID", strconv.FormatInt(id, 10), "SKIPME", "yes").Err())
 }
 
 // quietReader reads with a deadline for each wait.

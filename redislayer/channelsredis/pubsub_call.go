@@ -1,0 +1,164 @@
+package channelsredis
+
+import (
+	"context"
+	"slices"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// publish is one message to be published.
+type publish struct {
+	channel string // "" for an echo alone
+	body    []byte
+	echo    bool
+	probe   bool // is done when the server has the echo
+	ask     bool // publishes nothing: how many receivers are there?
+
+	// Guarded by publisher.mu.
+	published bool // the server has run it, and the echo has not come yet
+	stray     bool // the caller has gone, while it was under way
+
+	// Results.
+	receivers int64
+	sequence  uint64 // of a probe's echo
+	heard     bool   // the echo was read here
+	err       error
+	maybe     bool // beside an error: the server may have run it
+	done      chan struct{}
+}
+
+// comesBack reports whether the message itself is to be read by this process.
+func (m *publish) comesBack() bool { return m.echo && m.channel != "" }
+
+// send publishes and waits for the reply, and for the echo if there is to be
+// one, but no longer than the layer's timeout. The error tells the outcome.
+func (p *publisher) send(ctx context.Context, m *publish) error {
+	err, maybe := p.try(ctx, m)
+	if maybe {
+		return layer.MaybeSent(err)
+	}
+	return layer.NotSent(err)
+}
+
+// try is send with the outcome beside the error.
+func (p *publisher) try(ctx context.Context, m *publish) (err error, maybe bool) {
+	wait := waiters.Get().(*waiter)
+	m.done = wait.done
+	if err := p.enqueue(m); err != nil {
+		waiters.Put(wait)
+		return err, false
+	}
+	wait.timeout.Reset(p.h.l.options.Timeout)
+	select {
+	case <-wait.done:
+		wait.timeout.Stop()
+		waiters.Put(wait)
+		return m.result()
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-wait.timeout.C:
+		err = redisconn.Unavailable(errTimeout)
+	}
+	wait.timeout.Stop()
+	switch p.leave(m) {
+	case leftQueue:
+		waiters.Put(wait)
+		return err, false
+	case leftFinished:
+		<-wait.done
+		waiters.Put(wait)
+		return m.result()
+	case leftPublished:
+		if ctx.Err() == nil && m.channel != "" {
+			return nil, false
+		}
+	}
+	return err, true // and wait is the message's still
+}
+
+// result is what a message's sender is told. The cause of a failure is the
+// connection's, not the caller's.
+func (m *publish) result() (err error, maybe bool) {
+	if m.err == nil {
+		return nil, false
+	}
+	return redisconn.Unavailable(m.err), m.maybe
+}
+
+// enqueue queues a message, or says why that cannot be.
+func (p *publisher) enqueue(m *publish) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closing:
+		return layer.ErrClosed
+	case p.down != nil:
+		return redisconn.Unavailable(p.down)
+	}
+	p.queued = append(p.queued, m)
+	nudge(p.wake)
+	return nil
+}
+
+// poke makes the publisher look whether its connection, too, is lost: better
+// that than that the next message finds it out.
+func (p *publisher) poke() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down == nil && !p.closing {
+		p.queued = append(p.queued, &publish{echo: true, probe: true, done: make(chan struct{}, 1)})
+		nudge(p.wake)
+	}
+}
+
+// How far a message was when its caller left.
+type left int
+
+const (
+	leftQueue     left = iota // taken out: it will not be published
+	leftUnderWay              // it may have been published, or may yet be
+	leftPublished             // it was, and nothing but its echo is awaited
+	leftFinished              // its result is there
+)
+
+// leave takes a message whose caller goes out of the queue. Where it is too late
+// for that, the message is a stray until it is finished.
+func (p *publisher) leave(m *publish) left {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.queued, m); i >= 0 {
+		p.queued = slices.Concat(p.queued[:i], p.queued[i+1:])
+		return leftQueue
+	}
+	if len(m.done) > 0 {
+		return leftFinished
+	}
+	if m.comesBack() {
+		m.stray = true
+		p.strays.Add(1)
+	}
+	if m.published {
+		return leftPublished
+	}
+	return leftUnderWay
+}
+
+// finish tells the callers.
+func (p *publisher) finish(err error, maybe bool, messages ...*publish) {
+	p.end(false, err, maybe, messages)
+}
+
+// end tells the callers how it ended, and whether the echo was read.
+func (p *publisher) end(heard bool, err error, maybe bool, messages []*publish) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range messages {
+		m.heard, m.err, m.maybe = heard, err, maybe
+		if m.stray {
+			p.strays.Add(-1)
+		}
+		m.done <- struct{}{}
+	}
+}

@@ -1,0 +1,181 @@
+package channelsredis
+
+import (
+	"context"
+	"time"
+
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// topic is a subscription that there should be.
+type topic struct {
+	name    string
+	pattern bool
+
+	ready chan struct{} // closed when it is confirmed or refused; another after the connection was lost
+	err   error         // why it was refused; good once ready is closed
+}
+
+// subscribe makes a subscription exist, and returns what to wait for. It does
+// not block.
+func (s *subscriber) subscribe(name string, pattern bool) *topic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[name]
+	if t != nil && !t.refused() {
+		return t
+	}
+	t = &topic{name: name, pattern: pattern, ready: make(chan struct{})}
+	s.topics[name] = t
+	s.commandLocked(command{topic: t})
+	return t
+}
+
+// refused reports whether the server has refused it, by now.
+func (t *topic) refused() bool {
+	select {
+	case <-t.ready:
+		return t.err != nil
+	default:
+		return false
+	}
+}
+
+// unsubscribe ends a subscription. It does not block.
+func (s *subscriber) unsubscribe(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.topics[name]; t != nil {
+		delete(s.topics, name)
+		s.commandLocked(command{topic: t, leave: true})
+	}
+}
+
+func (s *subscriber) commandLocked(c command) {
+	if s.conn != nil {
+		s.commands = append(s.commands, c)
+		nudge(s.wake)
+	}
+}
+
+// wait waits until the subscription is confirmed, at most for the layer's
+// timeout. Otherwise the error says why it is not.
+func (s *subscriber) wait(ctx context.Context, t *topic) error {
+	s.mu.Lock()
+	ready := t.ready
+	s.mu.Unlock()
+	limit := time.NewTimer(s.h.l.options.Timeout)
+	defer limit.Stop()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-t.ready:
+		if t.err == nil {
+			return nil
+		}
+		return redisconn.Unavailable(t.err)
+	default: // or it was lost again
+		return redisconn.Unavailable(s.down)
+	}
+}
+
+// confirmedNow reports whether there is a subscription, which is confirmed.
+func (s *subscriber) confirmedNow(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[name]
+	if t == nil {
+		return false
+	}
+	select {
+	case <-t.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// confirmed is told the server's answer to the oldest command.
+func (s *subscriber) confirmed(refusal error) error {
+	s.mu.Lock()
+	if len(s.asked) == 0 {
+		s.mu.Unlock()
+		return refusal // about nothing that was asked
+	}
+	c := s.asked[0]
+	s.asked[0] = command{}
+	s.asked = s.asked[1:]
+	if !c.leave {
+		c.topic.err = refusal
+		close(c.topic.ready)
+	}
+	if refusal != nil && c.topic.pattern {
+		s.mu.Unlock()
+		return refusal // nothing works without it
+	}
+	var lost time.Time
+	if c.first {
+		lost = s.complete
+		s.live, s.complete = true, time.Now()
+	}
+	s.mu.Unlock()
+	if c.first {
+		s.attempted()
+		s.h.l.subscribed(s.h, lost)
+	}
+	return nil
+}
+
+// hear subscribes to a pattern and waits until that is confirmed. It does not
+// wait for a server that is known to be away: the subscription is made when that
+// is back.
+func (s *subscriber) hear(ctx context.Context, pattern string) error {
+	t := s.subscribe(pattern, true)
+	for _, done := range []func() <-chan struct{}{
+		func() <-chan struct{} { return s.first },
+		func() <-chan struct{} { return s.confirmation(t) },
+	} {
+		c := done()
+		select {
+		case <-c:
+			continue
+		default:
+		}
+		limit := time.NewTimer(s.h.l.options.Timeout)
+		defer limit.Stop()
+		select {
+		case <-c:
+		case <-limit.C:
+		case <-s.h.l.ended:
+			return layer.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// closedChan is what there is no need to wait for.
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// confirmation is closed when the subscription is confirmed, or the server is
+// away.
+func (s *subscriber) confirmation(t *topic) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return closedChan
+	}
+	return t.ready
+}
