@@ -18,8 +18,8 @@ import (
 // lanes, one for each master.
 type cluster struct {
 	l      *Layer
-	client *redis.ClusterClient
-	lines  *lines // normal channels
+	client *redis.ClusterClient // the layer's own; see newSlots
+	lines  *lines               // normal channels
 
 	epoch    atomic.Uint64 // of this process, whatever the lane
 	sequence atomic.Uint64
@@ -27,7 +27,7 @@ type cluster struct {
 	kick  chan struct{} // the map of slots may be out of date; has room for one
 	tried chan struct{} // closed when the map was read, or could not be, for the first time
 
-	refreshing sync.Mutex
+	refreshing chan struct{} // has room for one, who refreshes
 
 	mu      sync.Mutex
 	lanes   map[string]*lane // by address; one for each master there is
@@ -47,9 +47,10 @@ type moved struct {
 	at   time.Time
 }
 
-func newCluster(l *Layer, client *redis.ClusterClient) *cluster {
+func newCluster(l *Layer, configured *redis.ClusterOptions) *cluster {
 	c := &cluster{
-		l: l, client: client, kick: make(chan struct{}, 1), tried: make(chan struct{}), idle: make(chan struct{}),
+		l: l, client: newSlots(configured, l.options.Timeout),
+		refreshing: make(chan struct{}, 1), kick: make(chan struct{}, 1), tried: make(chan struct{}), idle: make(chan struct{}),
 		lanes: map[string]*lane{}, moved: map[string]moved{}, cause: errNoSlots,
 	}
 	c.lines = newLines(c)
@@ -103,11 +104,15 @@ func (c *cluster) kickRefresh() {
 // refresh reads the map of slots, and makes and ends lanes so that there is one
 // for each master.
 func (c *cluster) refresh(ctx context.Context) {
-	c.refreshing.Lock()
-	defer c.refreshing.Unlock()
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.l.options.Timeout)
 	defer cancel()
+	select {
+	case c.refreshing <- struct{}{}:
+		defer func() { <-c.refreshing }()
+	case <-ctx.Done():
+		return
+	}
+	began := time.Now()
 	var mu sync.Mutex
 	masters := map[string]bool{}
 	err := c.client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {

@@ -61,8 +61,7 @@ var (
 // one or one found by Sentinel ([redis.NewClient], [redis.NewFailoverClient]),
 // or a Cluster ([redis.NewClusterClient]). The layer makes connections of its
 // own with the client's settings, but for retries and timeouts, and does not
-// use the client's pool, but to ask a Cluster where its slots are. The client stays the caller's to close, after the
-// layer.
+// use the client's pool. The client stays the caller's to close, after the layer.
 //
 // It returns without waiting for the server. Until that is reached, calls that
 // need it fail with [layer.ErrUnavailable]; Ping tells.
@@ -80,7 +79,7 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	var source source
 	if ofCluster, ok := client.(*redis.ClusterClient); ok {
 		l.keys.cluster = true
-		l.cluster = newCluster(l, ofCluster)
+		l.cluster = newCluster(l, ofCluster.Options())
 		source = l.cluster.home()
 	} else if source, err = newSource(client); err != nil {
 		return nil, err
@@ -283,6 +282,9 @@ func (l *Layer) Close() error {
 	l.running.Wait()
 	l.requests.wait()
 	l.queues.close()
+	if l.cluster != nil {
+		l.cluster.client.Close()
+	}
 	if l.owned != nil {
 		return l.owned.Close()
 	}
