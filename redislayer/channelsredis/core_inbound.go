@@ -83,10 +83,11 @@ func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, addr
 	return msg, nil, false
 }
 
-// maxEncoded is how many bytes a message can have in a queue: JSON takes up to 6
-// for one of msgpack's, and encryption 4 for 3, beside the channels' names.
+// maxEncoded is how many bytes a message can have in a queue, beside the
+// channels' names. The worst is a list of false in JSON, encrypted: 7 bytes for one
+// of msgpack's, and 4 for 3 of these.
 func (c *Core) maxEncoded() int {
-	return c.options.RandomPrefixLength + 8*min(c.limits.MaxMessageSize, math.MaxInt/16) + addressRoom
+	return c.options.RandomPrefixLength + 10*min(c.limits.MaxMessageSize, math.MaxInt/16) + addressRoom
 }
 
 // addressRoom is for the names of some 400,000 channels of one process.

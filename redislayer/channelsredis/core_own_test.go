@@ -49,7 +49,7 @@ func TestCoreTooLargeToDecode(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	now := float64(time.Now().UnixMicro()) / 1e6
-	huge := `0123456789ab{"type": "` + strings.Repeat("x", 8*1000+addressRoom) + `"}`
+	huge := `0123456789ab{"type": "` + strings.Repeat("x", 10*1000+addressRoom) + `"}`
 	require.NoError(t, client.ZAdd(t.Context(), "asgijobs", redis.Z{Score: now, Member: huge}, redis.Z{Score: now + 0.1, Member: `0123456789ab{"type": "small"}`}).Err())
 	msg, err := c.Receive(t.Context(), "jobs")
 	require.NoError(t, err)

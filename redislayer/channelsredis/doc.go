@@ -17,21 +17,35 @@
 // # Settings
 //
 // Options has the settings of CHANNEL_LAYERS under their names. They must say
-// the same on both sides.
+// the same on both sides. For channels_redis.core.RedisChannelLayer:
 //
-//	# Django                                        // Go
-//	"BACKEND": "channels_redis.core.RedisChannelLayer"    channelsredis.OpenCore(ctx, urls, channelsredis.Options{
-//	"CONFIG": {
-//	    "hosts": ["redis://a:6379", "redis://b:6379"],    // urls, or Hosts; in the same order
-//	    "prefix": "asgi",                                 Prefix: "asgi",
-//	    "expiry": 60,                                     Expiry: time.Minute,
-//	    "group_expiry": 86400,                            GroupExpiry: 24 * time.Hour,
-//	    "capacity": 100,                                  Capacity: 100,
-//	    "channel_capacity": {"http.*": 200},              ChannelCapacity: []layer.CapacityRule{{Pattern: "http.*", Capacity: 200}},
-//	    "symmetric_encryption_keys": [SECRET_KEY],        SymmetricEncryptionKeys: []string{secretKey},
-//	    "serializer_format": "json",                      SerializerFormat: channelsredis.JSON{},
-//	    "random_prefix_length": 12,                       RandomPrefixLength: 12,
-//	    "on_disconnect": "redis.disconnect",              OnDisconnect: "redis.disconnect",
+//	# Django                                              // Go
+//	"CONFIG": {                                           channelsredis.OpenCore(ctx, urls, channelsredis.Options{
+//	    "hosts": ["redis://a:6379", "redis://b:6379"],        // urls, or Hosts; in the same order
+//	    "prefix": "asgi",                                     Prefix: "asgi",
+//	    "expiry": 60,                                         Expiry: time.Minute,
+//	    "group_expiry": 86400,                                GroupExpiry: 24 * time.Hour,
+//	    "capacity": 100,                                      Capacity: 100,
+//	    "channel_capacity": {"http.*": 200},                  ChannelCapacity: []layer.CapacityRule{{Pattern: "http.*", Capacity: 200}},
+//	    "symmetric_encryption_keys": [SECRET_KEY],            SymmetricEncryptionKeys: []string{secretKey},
+//	    # from 4.2.1 on; 4.0.0 raises TypeError
+//	    "serializer_format": "json",                          SerializerFormat: channelsredis.JSON{},
+//	    "random_prefix_length": 12,                           RandomPrefixLength: 12,
+//	}                                                     })
+//
+// For channels_redis.pubsub.RedisPubSubChannelLayer, which has no limits (it
+// ignores expiry, group_expiry and capacity, which hold within the Go process):
+//
+//	# Django                                              // Go
+//	"CONFIG": {                                           channelsredis.OpenPubSub(ctx, urls, channelsredis.Options{
+//	    "hosts": ["redis://a:6379", "redis://b:6379"],        // urls, or Hosts; in the same order
+//	    "prefix": "asgi",                                     Prefix: "asgi",
+//	    # taken, but never sent, from 4.0 on; core raises TypeError
+//	    "on_disconnect": "redis.disconnect",                  OnDisconnect: "redis.disconnect",
+//	    "on_reconnect": "redis.reconnect",                    OnReconnect: "redis.reconnect",
+//	    # from 4.2.1 on; 4.0.0 ignores them, and so sends in the clear, in msgpack
+//	    "symmetric_encryption_keys": [SECRET_KEY],            SymmetricEncryptionKeys: []string{secretKey},
+//	    "serializer_format": "json",                          SerializerFormat: channelsredis.JSON{},
 //	}                                                     })
 //
 // # Messages
@@ -67,9 +81,9 @@
 //
 //   - Sending is one atomic script: senders together never put more into a
 //     queue than its capacity.
-//   - What is in a queue is in the order in which it came there. Scores are the
-//     clock of Redis, and each is above the last: no message overtakes another
-//     because two clocks differ or two scores are equal.
+//   - What Go sends stands in a queue in the order in which it came there. Its
+//     scores are the clock of Redis, and each is above the last: none of it
+//     overtakes another because two clocks differ or two scores are equal.
 //   - A message that is older than Expiry is never received, but dropped and
 //     counted.
 //   - No two of its readers get the same message, and none gets one twice.
@@ -83,7 +97,7 @@
 //     connection that breaks while it reads may take up to 100 messages with
 //     it: that is reported ([layer.Observer].Gap).
 //   - When Redis was restarted empty, memberships that began through this layer
-//     are written again, and a gap is reported.
+//     are written again, as old as they were, and a gap is reported.
 //
 // A Core has three connections to each host: one that writes, one that reads
 // the queues of the process, one that reads normal channels.
@@ -102,6 +116,17 @@
 // host until something comes there. Order between Send and GroupSend holds for
 // what Go sends; Python's go to one channel by way of two hosts.
 //
+// After a restart of Redis, or a failover, a process writes the memberships of
+// its own channels again. Memberships of other channels that it began it writes
+// only where Redis has lost the group, or all that the process's own channels had
+// there; Redis does not tell that such a channel has left elsewhere meanwhile, so
+// after a loss it may be a member again, until its membership would have expired.
+// Where another process has put the group back first, and this one has no channels
+// of its own in it, they stay lost.
+//
+// The user at Redis needs, for the keys under the prefix, all commands on them and
+// scripts, and INFO, TIME, SCAN (to flush), CLIENT ID, CLIENT KILL and CLIENT UNBLOCK.
+//
 // Python readers move what they read to a second key, named "$inflight", and
 // remove it there when they have it. What a reader that crashed has left there
 // is put back by the next Python reader of that channel, perhaps though it had
@@ -111,9 +136,11 @@
 // messages and so deliver some twice; readers in Go add nothing to that, and
 // are not safe from it.
 //
-// Python's messages are as old as its clock says: a Python host whose clock is
-// late by Expiry has all its messages dropped, and senders in Python drop those
-// of others if it is early by as much.
+// Python's messages are as old, and stand in a queue where, its clock says. If it
+// is early, they wait behind what Go sends later (up to a second early, Go's stand
+// behind them); if it is late, they come before what was there. A Python host
+// whose clock is late by Expiry has all its messages dropped, and senders in
+// Python drop those of others if it is early by as much.
 //
 // A Redis that is shared with Python needs 6.2 or newer. From 7.0 on a reader
 // takes messages in one command (BZMPOP), before that in two. channels_redis
@@ -158,6 +185,12 @@
 //
 // A normal channel's message goes to every process that receives on it, to one
 // receiver in each. For work that one of several workers is to do, take Core.
+//
+// What looks like one of Python's channels, a name that ends in a dot and 32
+// hexadecimal digits, is taken for one. So a normal channel of your own must not
+// be named like "jobs." and an MD5 sum: it cannot be added to groups
+// ([layer.ErrForeignChannel]), and a message for it does not wait until somebody
+// receives ([layer.ErrChannelGone]).
 //
 // The names of channels have no prefix on the wire, whatever Options.Prefix says,
 // and Redis publishes across its databases: two buses on one server share

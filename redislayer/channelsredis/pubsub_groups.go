@@ -12,7 +12,9 @@ import (
 
 // GroupAdd implements [layer.Layer] for channels of this process; for one of
 // another the error matches [layer.ErrForeignChannel] and names the channel: let
-// the process whose channel it is add it. A process that adds a normal channel
+// the process whose channel it is add it. A name that ends in a dot and 32
+// hexadecimal digits is taken for that of a Python process's channel, even if it
+// is your own name of a normal one. A process that adds a normal channel
 // is one that receives on it, as long as the membership lasts: it gets what is
 // sent there, too. GroupAdd returns when the subscription is confirmed, so only the
 // first member that this process has in a group waits for Redis. After an error
