@@ -124,8 +124,15 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 		s.release(calls, nil)
 		return false
 	}
-	err = s.complete(ctx, c, calls, err)
-	if err == nil {
+	if err == nil && calls[0].refused == nil {
+		// First of all the turn ends: an observer that is told of a drop may
+		// panic, or send.
+		s.lastGood = time.Now()
+		s.release(nil, nil)
+		s.complete(ctx, c, calls, nil)
+		return true
+	}
+	if err = s.complete(ctx, c, calls, err); err == nil {
 		s.lastGood = time.Now()
 	}
 	s.release(nil, err)

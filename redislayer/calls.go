@@ -253,6 +253,18 @@ func (s *session) toNormalMembers(c *call) []*call {
 	return calls
 }
 
+// failNormalMembers fails the messages to those groups that have normal
+// channels, which do not get them.
+func failNormalMembers(c *call, err error) {
+	for i, what := range groupReply(c) {
+		if _, ok := what.(string); ok {
+			for _, o := range c.groups[i] {
+				o.err, o.maybe = unavailable(err), true
+			}
+		}
+	}
+}
+
 // groupReply iterates over what a call for groups has to tell: the index of a
 // group, with the number of messages that inboxes had no room for, or with the
 // name of a normal channel in it.

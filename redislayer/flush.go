@@ -176,14 +176,18 @@ func receive(c *conn, calls []*call) (broken error) {
 // it does that.
 func (s *session) complete(ctx context.Context, c *conn, calls []*call, broken error) error {
 	err := s.settle(ctx, c, calls, broken)
-	if err == nil {
-		// Normal channels in groups were learned of by the groups' calls.
-		var more []*call
-		for _, call := range calls {
-			if call.groups != nil {
-				more = append(more, s.toNormalMembers(call)...)
-			}
+	// Normal channels in groups were learned of by the groups' calls.
+	var more []*call
+	for _, call := range calls {
+		switch {
+		case call.groups == nil:
+		case err == nil:
+			more = append(more, s.toNormalMembers(call)...)
+		default:
+			failNormalMembers(call, err)
 		}
+	}
+	if err == nil {
 		err = s.runCalls(ctx, c, more)
 	}
 	for _, call := range calls {

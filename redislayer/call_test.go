@@ -1,0 +1,95 @@
+package redislayer
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/layer"
+)
+
+// onMiniredis makes a layer that has connected to a server of its own.
+func onMiniredis(t *testing.T, options Options) (*Layer, *miniredis.Miniredis) {
+	t.Helper()
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	l, err := New(client, options)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, l.Close())
+		require.NoError(t, client.Close())
+	})
+	require.Eventually(t, func() bool { return l.Ping(t.Context()) == nil }, 10*time.Second, time.Millisecond)
+	return l, server
+}
+
+// claim takes a caller's turn.
+func claim(t *testing.T, s *session) (c *conn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c = s.claimLocked()
+		return c != nil
+	}, 10*time.Second, 100*time.Microsecond, "the turn")
+	return c
+}
+
+// The reply of one call names a normal channel, and then the connection breaks:
+// the channel does not get the message, and who sent it is told.
+func TestNormalMembersAreNotReached(t *testing.T) {
+	s := apart(t, Options{}).session
+	c := &conn{pipe: newPipe(&piecemeal{rest: []byte("*2\r\n:2\r\n$4\r\njobs\r\n"), size: 1000})}
+	named := func(group string) []*op { return []*op{{what: opGroup, where: group}} }
+	callFor := func(groups ...[]*op) *call {
+		c := &call{groups: groups, apply: s.applyGroups}
+		for _, g := range groups {
+			c.ops = append(c.ops, g...)
+		}
+		return c
+	}
+	without, with, unanswered := named("without"), named("with"), named("unanswered")
+	calls := []*call{callFor(without, with), callFor(unanswered)}
+	broken := receive(c, calls)
+	require.Error(t, broken)
+	require.Equal(t, broken, s.complete(t.Context(), c, calls, broken))
+	require.NoError(t, without[0].err, "to a group without normal channels, answered")
+	for _, group := range [][]*op{with, unanswered} {
+		require.ErrorIs(t, group[0].err, layer.ErrUnavailable, "to group %s", group[0].where)
+		require.True(t, group[0].maybe, "to group %s", group[0].where)
+	}
+}
+
+// An observer that is told of a drop by a call may send, and does not harm the
+// layer if it panics.
+func TestObserverOnTheCallersGoroutine(t *testing.T) {
+	var observe atomic.Pointer[func()]
+	l, server := onMiniredis(t, Options{Observer: layer.Observer{Dropped: func(layer.DropReason, string, int) {
+		if f := observe.Swap(nil); f != nil {
+			(*f)()
+		}
+	}}})
+	msg := layer.NewMessage(map[string]any{"type": "t"})
+	connected := server.TotalConnectionCount()
+	push := func(f func()) error {
+		_, err := server.ZAdd(l.keys.queue("jobs"), 1, "of 1970")
+		require.NoError(t, err)
+		claim(t, l.session)
+		l.session.release(nil, nil) // and so does the next
+		observe.Store(&f)
+		return l.Send(t.Context(), "jobs", msg)
+	}
+	require.PanicsWithValue(t, "observed", func() { _ = push(func() { panic("observed") }) })
+	require.NoError(t, l.Send(t.Context(), "jobs", msg), "after a panic")
+
+	began := time.Now()
+	require.NoError(t, push(func() { require.NoError(t, l.Send(t.Context(), "jobs", msg), "by the observer") }))
+	require.Less(t, time.Since(began), DefaultTimeout, "two sends, one inside the other")
+
+	require.NoError(t, l.Ping(t.Context()))
+	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
+}
