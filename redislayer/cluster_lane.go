@@ -132,7 +132,7 @@ func (ln *lane) prepare(ctx context.Context, conn *conn) error {
 		return err
 	}
 	if key, ok := ln.c.keyAt(ln.addr); ok {
-		err := conn.checkRights(ctx, key)
+		err := conn.checkRights(ctx, ln.c.l.keys, key)
 		if err != nil && !staleServer(err) && !redis.HasErrorPrefix(err, "TRYAGAIN") {
 			return err
 		}

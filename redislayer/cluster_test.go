@@ -2,6 +2,7 @@ package redislayer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -255,7 +256,8 @@ func TestClusterCancelledReceivers(t *testing.T) {
 	}
 }
 
-// The rights that are documented for a Cluster are enough.
+// The rights that are documented for a Cluster are enough, and what is missing
+// is told.
 func TestClusterRights(t *testing.T) {
 	operations, err := os.ReadFile("OPERATIONS.md")
 	require.NoError(t, err)
@@ -300,6 +302,22 @@ func TestClusterRights(t *testing.T) {
 		for _, entry := range node.Client(t).Do(ctx, "ACL", "LOG").Val().([]any) {
 			// The client below asks for things that it can do without.
 			require.Contains(t, strings.ToLower(fmt.Sprint(entry)), "client|", "refused")
+		}
+	}
+	for _, right := range []string{"hdel", "hkeys", "cluster|slots", "evalsha"} {
+		for _, node := range cluster.Nodes() {
+			require.NoError(t, node.Client(t).Do(ctx, "ACL", "SETUSER", "bus", "-"+right).Err())
+		}
+		l, err := redislayer.New(client, redislayer.Options{})
+		require.NoError(t, err)
+		var setup *redislayer.SetupError
+		soon(t, "an error that says what to do, without "+right, func() bool { return errors.As(l.Send(ctx, "jobs", text("1")), &setup) })
+		require.ErrorContains(t, setup, "OPERATIONS.md", "without %s", right)
+		command, _, _ := strings.Cut(right, "|")
+		require.Contains(t, strings.ToLower(setup.Error()), command, "without %s", right)
+		require.NoError(t, l.Close())
+		for _, node := range cluster.Nodes() {
+			require.NoError(t, node.Client(t).Do(ctx, "ACL", "SETUSER", "bus", "+"+right).Err())
 		}
 	}
 }

@@ -107,8 +107,12 @@ func (c *conn) close() {
 
 // checkRights returns a [SetupError] that names what the user may not run: to
 // find it out one by one, in the middle of the work, would be worse.
-func (c *conn) checkRights(ctx context.Context, key string) error {
-	reply, err := c.script(ctx, checkScript.call(ctx, []string{key}))
+func (c *conn) checkRights(ctx context.Context, keys keys, key string) error {
+	kind := "single"
+	if keys.cluster {
+		kind = "cluster"
+	}
+	reply, err := c.script(ctx, checkScript.call(ctx, []string{key}, kind))
 	if err != nil || len(reply) == 0 {
 		return err
 	}
@@ -187,7 +191,7 @@ func explain(err error) error {
 	}
 	text := reply.Error()
 	switch {
-	case strings.HasPrefix(text, "NOPERM"):
+	case strings.Contains(text, "NOPERM"), strings.Contains(text, "can't run this command"), strings.Contains(text, "ACL failure"): // the latter in scripts
 		return &SetupError{fmt.Errorf("the user lacks rights (OPERATIONS.md lists those it needs): %w", err)}
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		return &SetupError{fmt.Errorf("check user and password: %w", err)}

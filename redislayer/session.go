@@ -162,7 +162,7 @@ func (s *session) open(ctx context.Context) (*conn, error) {
 	if err := c.loadScripts(ctx); err != nil {
 		return nil, explain(err)
 	}
-	if err := c.checkRights(ctx, s.l.keys.check(s.l.process)); err != nil {
+	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.process)); err != nil {
 		return nil, explain(err)
 	}
 	if info.runID != s.runID {

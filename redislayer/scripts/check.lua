@@ -3,6 +3,7 @@
 -- nothing, unless the user's rights are what they are refused for.
 --
 -- KEYS  1 a key under the prefix that is used for nothing else
+-- ARGV  1 'cluster' on a Cluster, where the layer uses more commands
 -- Returns the commands that the user may not run on it, in capitals.
 -- Cost  one command for each that the layer uses.
 local k = KEYS[1]
@@ -13,6 +14,12 @@ local commands = {
   {'ZADD', k, 0, 'm'}, {'ZCARD', k}, {'ZRANGE', k, 0, 0}, {'ZREM', k, 'm'}, {'ZREMRANGEBYSCORE', k, 0, 0},
   {'LPOP', k}, {'LREM', k, 0, 'm'}, {'RPUSH', k, 'm'}, {'DEL', k},
 }
+local ofCluster = {
+  {'HDEL', k, 'f'}, {'HKEYS', k},
+}
+if ARGV[1] == 'cluster' then
+  for _, command in ipairs(ofCluster) do commands[#commands + 1] = command end
+end
 local refused = {}
 for _, command in ipairs(commands) do
   local reply = redis.pcall(unpack(command))
