@@ -29,7 +29,8 @@ type Core struct {
 	limits  layer.Limits
 	log     *slog.Logger
 	base    time.Time
-	fernet  *fernet // nil without encryption
+	fernet  *fernet      // nil without encryption
+	random  func([]byte) // fills it; what stands in front of messages
 
 	client    string         // this process's part of the names of its channels
 	mailboxes *mailbox.Set   // of this process's channels
@@ -74,7 +75,7 @@ func NewCore(options Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{options: o, log: o.Logger, base: time.Now(), own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
+	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
 	if c.limits, err = o.limits(); err != nil {
 		return nil, err
 	}

@@ -22,10 +22,7 @@ const maxPop = 100
 func (c *Core) encode(msg layer.Message, address any) ([]byte, error) {
 	n := c.options.RandomPrefixLength
 	b := make([]byte, n, n+msg.Size()+usualAddress)
-	var word [8]byte
-	for i := 0; i < n; i += copy(b[i:], word[:]) {
-		binary.LittleEndian.PutUint64(word[:], rand.Uint64())
-	}
+	c.random(b)
 	if c.fernet == nil {
 		return c.options.SerializerFormat.Append(b, msg, address)
 	}
@@ -34,6 +31,14 @@ func (c *Core) encode(msg layer.Message, address any) ([]byte, error) {
 		return nil, err
 	}
 	return c.fernet.seal(b, plain), nil
+}
+
+// fillRandom fills b with random bytes, which need be no secret.
+func fillRandom(b []byte) {
+	var word [8]byte
+	for i := 0; i < len(b); i += copy(b[i:], word[:]) {
+		binary.LittleEndian.PutUint64(word[:], rand.Uint64())
+	}
 }
 
 // usualAddress is about how many bytes the name of one channel takes.
