@@ -160,14 +160,26 @@ var waiters = sync.Pool{New: func() any {
 
 var errTimeout = errors.New("no answer within the timeout")
 
-// withdraw takes an operation out of the queue, unless it has left.
+// withdraw takes an operation back, unless it was taken off the queue. There it
+// stays until more than half of what is queued is such: many callers may leave
+// at once.
 func (s *session) withdraw(o *op) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.Index(s.queued, o)
-	if o.taken || i < 0 {
+	if o.taken {
 		return false
 	}
-	s.queued = slices.Concat(s.queued[:i], s.queued[i+1:])
+	o.left = true
+	if s.left++; 2*s.left > len(s.queued) {
+		s.dropLeftLocked()
+	}
 	return true
+}
+
+// dropLeftLocked takes what was withdrawn off the queue.
+func (s *session) dropLeftLocked() {
+	if s.left > 0 {
+		s.queued = slices.DeleteFunc(s.queued, func(o *op) bool { return o.left })
+		s.left = 0
+	}
 }

@@ -93,3 +93,38 @@ func TestObserverOnTheCallersGoroutine(t *testing.T) {
 	require.NoError(t, l.Ping(t.Context()))
 	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
 }
+
+// Callers that leave at once, as when Redis hangs, do not hold each other up,
+// and what they asked for is neither done nor kept.
+func TestManyCallersLeave(t *testing.T) {
+	l, server := onMiniredis(t, Options{})
+	s := l.session
+	claim(t, s)
+	const many = 100_000
+	ops := make([]*op, many)
+	for i := range ops {
+		ops[i] = &op{what: opPush, where: "jobs", body: []byte{0x80}, done: make(chan struct{}, 1)}
+		require.NoError(t, s.enqueue(ops[i]))
+	}
+	began := time.Now()
+	for i := range many {
+		if i%1000 != 7 {
+			require.True(t, s.withdraw(ops[i]), "operation %d", i)
+		}
+	}
+	took := time.Since(began)
+	s.mu.Lock()
+	kept := len(s.queued)
+	s.mu.Unlock()
+	s.release(nil, nil)
+	for i := 7; i < many; i += 1000 {
+		<-ops[i].done
+		require.NoError(t, ops[i].err)
+		require.False(t, s.withdraw(ops[i]), "once it was done")
+	}
+	queue, err := server.ZMembers(l.keys.queue("jobs"))
+	require.NoError(t, err)
+	require.Len(t, queue, many/1000, "what nobody waited for was not done")
+	require.LessOrEqual(t, kept, 2*many/1000, "operations kept")
+	require.Less(t, took, 2*time.Second, "withdrawing %d operations", many)
+}

@@ -17,7 +17,8 @@ type op struct {
 	score string // opBack: when the message was accepted
 	count int    // opWait and opLeave: of receivers; opReset: the mark
 
-	taken bool // guarded by session.mu
+	taken bool // off the queue; guarded by session.mu
+	left  bool // its caller waits no more: it is not to be done; guarded by session.mu
 	err   error
 	maybe bool          // beside an error: the server may have run it
 	done  chan struct{} // nil if nobody waits

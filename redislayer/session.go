@@ -28,6 +28,7 @@ type session struct {
 
 	mu      sync.Mutex
 	queued  []*op // newest last
+	left    int   // of them, those whose callers have left
 	spare   []*op // is empty, and serves as the next queue
 	down    error // why the last attempt to connect failed; calls fail at once
 	closing bool
@@ -102,7 +103,7 @@ const (
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
 	backoff, away := minBackoff, false
-	moved := false // the inbox is at another node of a Cluster
+	moved := false // to another node of a Cluster
 	for ctx.Err() == nil && (!s.isClosing() || moved) {
 		c, err := s.open(ctx)
 		if err != nil {
@@ -126,10 +127,7 @@ func (s *session) run(ctx context.Context) {
 		}
 		backoff, away = minBackoff, false
 		err = s.serve(ctx, c)
-		moved = s.l.cluster != nil && redis.HasErrorPrefix(err, "MOVED")
-		if moved && c.isMaster(ctx) {
-			s.unregistered, s.runID = true, "" // another server is no sign of a loss
-		}
+		moved = s.sentElsewhere(ctx, c, err)
 		c.close()
 		s.connected.Store(false)
 		if err != nil {
@@ -144,18 +142,21 @@ func (s *session) run(ctx context.Context) {
 
 // open connects and makes sure that the inbox is there and everything that
 // belongs to it.
-func (s *session) open(ctx context.Context) (*conn, error) {
+func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	c, err := s.source.connect(ctx, s.l.options.Timeout, s.l.options.Timeout)
 	if err != nil {
 		return nil, explain(err)
 	}
-	ready := false
+	var info serverInfo
 	defer func() {
-		if !ready {
+		if err != nil {
+			if info.runID == s.runID { // not by one that never had the inbox
+				s.sentElsewhere(ctx, c, err)
+			}
 			c.close()
 		}
 	}()
-	info, err := c.info(ctx)
+	info, err = c.info(ctx)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -175,13 +176,25 @@ func (s *session) open(ctx context.Context) (*conn, error) {
 	if err := s.renew(ctx, c); err != nil {
 		return nil, explain(err)
 	}
-	ready = true
 	s.mu.Lock()
 	s.down = nil
 	s.mu.Unlock()
 	s.connected.Store(true)
 	s.l.queues.tellAll()
 	return c, nil
+}
+
+// sentElsewhere reports whether err is a master's word that the inbox is at
+// another node of a Cluster, or on its way there. Another server is then no sign
+// of a loss: what is found there is what was moved.
+func (s *session) sentElsewhere(ctx context.Context, c *conn, err error) bool {
+	if s.l.cluster == nil || !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK") {
+		return false
+	}
+	if c.isMaster(ctx) {
+		s.unregistered, s.runID = true, ""
+	}
+	return true
 }
 
 // serve runs what is queued until the connection fails.
@@ -290,8 +303,12 @@ func (s *session) fail(cause error) {
 	}
 	s.mu.Lock()
 	s.down = err
+	s.dropLeftLocked()
 	ops := s.queued
 	s.queued = nil
+	for _, o := range ops {
+		o.taken = true
+	}
 	s.mu.Unlock()
 	s.finish(ops, err)
 }

@@ -63,6 +63,7 @@ func (s *session) take(due bool) (w work) {
 	}
 	w = work{closing: s.closing, pending: s.pending}
 	s.pending = nil
+	s.dropLeftLocked()
 	n, bytes := 0, 0
 	for n < len(s.queued) && n < maxFlushOps && (n == 0 || bytes+len(s.queued[n].body) <= maxFlushBytes) {
 		bytes += len(s.queued[n].body)
