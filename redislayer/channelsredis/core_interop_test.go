@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/channellayer/channellayer/internal/faultproxy"
 	"github.com/channellayer/channellayer/internal/pypeer"
 	"github.com/channellayer/channellayer/internal/redistest"
 	"github.com/channellayer/channellayer/layer"
@@ -601,8 +602,9 @@ func TestInteropCoreWorkers(t *testing.T) {
 }
 
 // What a Python reader that crashed has left in its queue of messages under
-// way is Python's to put back; Go's readers neither deliver it nor remove it,
-// and get it once a Python reader has put it back.
+// way is Python's to put back; Go's readers neither deliver it nor remove it. Once
+// a Python reader has put it back, a reader in Go that waits gets it, or else that
+// one does.
 func TestInteropCoreInFlight(t *testing.T) {
 	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
 		if b.option != plain {
@@ -611,16 +613,44 @@ func TestInteropCoreInFlight(t *testing.T) {
 		b.record(t, "what a crashed reader left in $inflight", pythonToGo)
 		ctx := t.Context()
 		client := b.server.Client(t)
-		require.NoError(t, b.go1.Send(ctx, "work", note(1)))
-		popped, err := client.ZPopMin(ctx, "asgiwork").Result()
-		require.NoError(t, err)
-		require.Len(t, popped, 1)
-		require.NoError(t, client.ZAdd(ctx, "asgiwork$inflight", popped[0]).Err())
-		silent(t, b.go1, "work")
-		require.Equal(t, int64(1), client.ZCard(ctx, "asgiwork$inflight").Val())
+		inFlight := func() int64 { return client.ZCard(ctx, "asgiwork$inflight").Val() }
 
-		worker := b.theirs.StartWorker("work")
-		soon(t, "Python's reader to put it back and receive it", func() bool { return worker.Received() == 1 })
+		// A reader that has its message, and ends before it has said so.
+		crash := func(n int) {
+			proxy := faultproxy.New(t, b.server.Addr())
+			proxy.DropRequests(1000, faultproxy.Containing("$7\r\nZPOPMIN")) // however often it tries
+			crashing := pypeer.Start(t)
+			require.NoError(t, b.go1.Send(ctx, "work", note(n)))
+			require.Equal(t, int64(n), crashing.Core(pypeer.Options{Hosts: []string{"redis://" + proxy.Addr()}}).Receive("work", patience)["n"])
+			crashing.Kill()
+			require.Equal(t, int64(1), inFlight(), "the message is still under way")
+			silent(t, b.go1, "work")
+			require.Equal(t, int64(1), inFlight(), "Go's reader leaves it there")
+		}
+
+		crash(1)
+		got := make(chan layer.Message, 1)
+		receiving, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		go func() {
+			msg, _ := b.go1.Receive(receiving, "work")
+			got <- msg
+		}()
+		blocked := func(want string) func() bool {
+			return func() bool { return b.server.Info(t, "clients")["blocked_clients"] == want }
+		}
+		soon(t, "Go's reader to wait", blocked("1"))
+		another := pypeer.Start(t)
+		worker := another.Core(b.config).StartWorker("work")
+		require.Equal(t, int64(1), (<-got).Int("n"))
+		require.Zero(t, inFlight())
+		require.Zero(t, worker.Received())
+		another.Kill()
+		soon(t, "nobody to wait", blocked("0"))
+
+		crash(2)
+		worker = b.theirs.StartWorker("work")
+		soon(t, "Python's reader to receive it", func() bool { return worker.Received() == 1 })
 	})
 }
 
