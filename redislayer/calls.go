@@ -267,7 +267,7 @@ func failNormalMembers(c *call, err error) {
 
 // groupReply iterates over what a call for groups has to tell: the index of a
 // group, with the number of messages that inboxes had no room for, or with the
-// name of a normal channel in it.
+// name of a normal channel in it, or with an error of its keys.
 func groupReply(c *call) func(yield func(int, any) bool) {
 	return func(yield func(int, any) bool) {
 		values, _ := c.reply.([]any)
@@ -301,8 +301,13 @@ func applyDone(c *call, _ any) {
 
 func (s *session) applyGroups(c *call, _ any) {
 	for i, what := range groupReply(c) {
-		if full, _ := what.(int64); full > 0 {
-			s.l.drop(layer.DropFull, c.groups[i][0].where, int(full))
+		switch what := what.(type) {
+		case int64:
+			s.l.drop(layer.DropFull, c.groups[i][0].where, int(what))
+		case replyError:
+			for _, o := range c.groups[i] {
+				o.err, o.maybe = unavailable(what), true
+			}
 		}
 	}
 }

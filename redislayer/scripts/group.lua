@@ -31,8 +31,8 @@ for i = 1, #members, 2 do
     end
   else
     local slash = string.find(member, '/', 1, true)
-    local process = string.sub(member, 2, slash - 1)
-    if process ~= ARGV[5] then
+    local process = slash and string.sub(member, 2, slash - 1)
+    if process and process ~= ARGV[5] then
       local key = ARGV[7] .. process
       local lease = redis.call('HMGET', key, 'i', 'n', 'b', 'rn', 'rb')
       if lease[1] ~= string.sub(member, slash + 1) then

@@ -11,7 +11,8 @@
 --       then for each group: number of messages, their frames
 -- Returns {group, what, group, what, ...}: for the group at that place in KEYS
 --         how many messages an inbox had no room for, or the name of a normal
---         channel in it; 0 if there is nothing to tell.
+--         channel in it, or an error of its key or of a process's in it, which
+--         is no concern of other groups; 0 if there is nothing to tell.
 -- Cost  one command a group, three a process.
 local head, most, mostBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local capacity, capacityBytes = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -19,10 +20,20 @@ local now
 local reply, gone = {}, {}
 local inboxes, byProcess = {}, {}
 
+local function tell(g, what)
+  reply[#reply + 1] = g
+  reply[#reply + 1] = what
+end
+
+local function add(call, inbox, entry, messages)
+  return call('XADD', ARGV[7] .. inbox.process, 'NOMKSTREAM', '*', 'e', entry, 'n', messages)
+end
+
 -- Reading comes first, then entries, and memberships are removed last: Redis
 -- refuses a script for want of memory only if its first write needs some.
 for g, key in ipairs(KEYS) do
-  local members = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  local members = redis.pcall('ZRANGE', key, 0, -1, 'WITHSCORES')
+  if members.err then tell(g, members) end
   for i = 1, #members, 2 do
     local member = members[i]
     if string.sub(member, 1, 1) == 'n' then
@@ -31,22 +42,30 @@ for g, key in ipairs(KEYS) do
         now = now[1] * 1000 + math.floor(now[2] / 1000)
       end
       if tonumber(members[i + 1]) > now then
-        reply[#reply + 1] = g
-        reply[#reply + 1] = string.sub(member, 2)
+        tell(g, string.sub(member, 2))
       else
         gone[#gone + 1] = {key, member}
       end
     else
       local slash = string.find(member, '/', 1, true)
-      local process = string.sub(member, 2, slash - 1)
-      if process ~= ARGV[6] then
+      local process = slash and string.sub(member, 2, slash - 1)
+      if process and process ~= ARGV[6] then
         local inbox = byProcess[process]
         if not inbox then
-          inbox = {process = process, lease = redis.call('HMGET', ARGV[8] .. process, 'i', 'n', 'b', 'rn', 'rb')}
+          local lease = redis.pcall('HMGET', ARGV[8] .. process, 'i', 'n', 'b', 'rn', 'rb')
+          inbox = {process = process, incarnation = lease[1], n = tonumber(lease[2]), b = tonumber(lease[3]),
+            rn = tonumber(lease[4]), rb = tonumber(lease[5])}
+          if lease.err then
+            inbox.bad = lease
+          elseif lease[1] and not (inbox.n and inbox.b and inbox.rn and inbox.rb) then
+            inbox.bad = redis.error_reply('ERR a lease without its numbers')
+          end
           byProcess[process] = inbox
           inboxes[#inboxes + 1] = inbox
         end
-        if inbox.lease[1] == string.sub(member, slash + 1) then
+        if inbox.bad then
+          tell(g, inbox.bad)
+        elseif inbox.incarnation == string.sub(member, slash + 1) then
           inbox[#inbox + 1] = g
           inbox[#inbox + 1] = member
         else
@@ -57,9 +76,9 @@ for g, key in ipairs(KEYS) do
   end
 end
 
+local wrote = false
 for _, inbox in ipairs(inboxes) do
-  local lease, from = inbox.lease, 1
-  local n, b = lease[2], lease[3]
+  local from, n, b = 1, inbox.n, inbox.b
   local added = false
   while from < #inbox do
     local g = inbox[from]
@@ -73,15 +92,20 @@ for _, inbox in ipairs(inboxes) do
       to = to + 2
     end
     local entry = table.concat(parts)
-    if n + messages - lease[4] > capacity or (b + #entry - lease[5] > capacityBytes and b ~= lease[5]) then
-      for i = from, to - 1, 2 do
-        reply[#reply + 1] = inbox[i]
-        reply[#reply + 1] = tonumber(ARGV[7 + 2 * inbox[i]])
-      end
-    elseif redis.call('XADD', ARGV[7] .. inbox.process, 'NOMKSTREAM', '*', 'e', entry, 'n', messages) then
-      n, b, added = n + messages, b + #entry, true
+    if n + messages - inbox.rn > capacity or (b + #entry - inbox.rb > capacityBytes and b ~= inbox.rb) then
+      for i = from, to - 1, 2 do tell(inbox[i], tonumber(ARGV[7 + 2 * inbox[i]])) end
     else
-      for i = from, to - 1, 2 do gone[#gone + 1] = {KEYS[inbox[i]], inbox[i + 1]} end
+      local id = add(redis.pcall, inbox, entry, messages)
+      if not id then
+        for i = from, to - 1, 2 do gone[#gone + 1] = {KEYS[inbox[i]], inbox[i + 1]} end
+      elseif id.err then
+        local code = string.match(id.err, '^%-?(%u+)')
+        -- A server that refuses the first write refuses the whole script.
+        if not wrote and code ~= 'WRONGTYPE' and code ~= 'ERR' then add(redis.call, inbox, entry, messages) end
+        for i = from, to - 1, 2 do tell(inbox[i], id) end
+      else
+        n, b, added, wrote = n + messages, b + #entry, true, true
+      end
     end
     from = to
   end

@@ -1,0 +1,92 @@
+package redislayer
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/internal/redistest"
+	"github.com/channellayer/channellayer/layer"
+)
+
+// What is wrong with the keys of one group is no concern of others whose
+// messages leave in the same call.
+func TestGroupsFailAlone(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	ctx := t.Context()
+	start := func() *Layer {
+		l, err := Open(ctx, server.URL(), Options{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, l.Close()) })
+		return l
+	}
+	a, b := start(), start()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer client.Close()
+	k := a.keys
+	set := func(args ...any) { require.NoError(t, client.Do(ctx, args...).Err()) }
+	lease := func(process string, fields ...any) { set(append([]any{"HSET", k.lease(process)}, fields...)...) }
+	set("SET", k.group("no-group"), "x")
+	set("ZADD", k.group("no-slash"), 0, "pfoo")
+	set("ZADD", k.group("no-inbox"), 0, "pfoo/1")
+	lease("foo", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
+	set("SET", k.inbox("foo"), "x")
+	set("ZADD", k.group("no-lease"), 0, "pbar/1")
+	set("SET", k.lease("bar"), "x")
+	set("ZADD", k.group("no-numbers"), 0, "pbaz/1")
+	lease("baz", "i", 1, "n", "many")
+	set("XADD", k.inbox("full"), "18446744073709551615-18446744073709551615", "e", "")
+	set("ZADD", k.group("no-more-ids"), 0, "pfull/1")
+	lease("full", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
+
+	fine := map[string]bool{"good": true, "another": true, "no-slash": true,
+		"no-group": false, "no-inbox": false, "no-lease": false, "no-numbers": false, "no-more-ids": false}
+	channel, err := b.NewChannel(ctx, "")
+	require.NoError(t, err)
+	for group := range fine {
+		if group != "no-group" {
+			require.NoError(t, b.GroupAdd(ctx, group, channel))
+		}
+	}
+	claim(t, a.session)
+	type result struct {
+		group string
+		err   error
+	}
+	results := make(chan result)
+	for group := range fine {
+		go func() {
+			results <- result{group, a.GroupSend(ctx, group, layer.NewMessage(map[string]any{"type": "t", "group": group}))}
+		}()
+	}
+	require.Eventually(t, func() bool {
+		a.session.mu.Lock()
+		defer a.session.mu.Unlock()
+		return len(a.session.queued) == len(fine)
+	}, 10*time.Second, time.Millisecond)
+	a.session.release(nil, nil)
+	for range fine {
+		r := <-results
+		if fine[r.group] {
+			require.NoError(t, r.err, "to group %q", r.group)
+		} else {
+			require.ErrorIs(t, r.err, layer.ErrUnavailable, "to group %q", r.group)
+			require.ErrorIs(t, r.err, layer.ErrMaybeSent, "to group %q", r.group)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var got, want []string
+	for group := range fine {
+		if group != "no-group" {
+			want = append(want, group)
+			msg, err := b.Receive(ctx, channel)
+			require.NoError(t, err, "after %q", got)
+			got = append(got, msg.String("group"))
+		}
+	}
+	require.ElementsMatch(t, want, got, "groups that a member in another process heard of")
+}
