@@ -23,7 +23,8 @@
 // A channel is a first-in, first-out queue. Put hands a message to the receiver
 // that has waited longest, or queues it if none waits. A message is handed over
 // once and never put back, so what one goroutine puts, one receiver gets in
-// that order, also while other receivers come and give up.
+// that order, also while other receivers come and give up. What a backend took
+// to pass it on, and could not, returns to the head ([Set.Return]).
 //
 // # Capacity
 //

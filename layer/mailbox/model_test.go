@@ -86,7 +86,7 @@ type step struct {
 
 var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
-		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "ref", "fan", "fan", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
+		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "ref", "fan", "fan", "return", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
 		channel: rapid.SampledFrom([]string{specific, "second!one", normal}).Draw(t, "channel"),
 		n:       rapid.IntRange(0, 3).Draw(t, "n"),
 		d:       rapid.SampledFrom([]time.Duration{0, 1, time.Second / 3, expiry / 3, expiry / 2, expiry - 1, expiry, expiry + time.Second}).Draw(t, "d"),
@@ -177,6 +177,8 @@ func (r *run) step(st step) error {
 		}
 	case "put":
 		return r.put(st.channel, 0, r.set.PutAged)
+	case "return":
+		return r.giveBack(st.channel, st.d)
 	case "aged":
 		return r.put(st.channel, st.d, r.set.PutAged)
 	case "ref":
@@ -230,6 +232,34 @@ func (r *run) put(channel string, age time.Duration, put func(string, layer.Mess
 	}
 	if !errors.Is(got, want) {
 		return fmt.Errorf("Put returned %v, want %v", got, want)
+	}
+	return nil
+}
+
+// giveBack returns a message, which need not have been taken.
+func (r *run) giveBack(channel string, age time.Duration) error {
+	m := &r.model
+	r.sent++
+	got := r.set.Return(channel, numbered(int(r.sent)), age)
+	c := m.channel(channel)
+	var want error
+	switch {
+	case c == nil:
+		want = layer.ErrChannelGone
+	case age >= expiry:
+		m.stats.Accepted++
+		m.stats.Dropped[layer.DropExpired]++
+	case len(c.waiting) > 0:
+		if err := r.handedOver(c); err != nil {
+			return err
+		}
+	default:
+		r.queued(c, age, false)
+		last := len(c.unread) - 1
+		c.unread = slices.Insert(c.unread[:last:last], 0, c.unread[last])
+	}
+	if !errors.Is(got, want) {
+		return fmt.Errorf("Return returned %v, want %v", got, want)
 	}
 	return nil
 }

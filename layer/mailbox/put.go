@@ -116,6 +116,11 @@ func (s *Set) handOver(sh *shard, q *queue, msg layer.Message) {
 // enqueue queues msg, for which there is room. It unlocks the shard.
 func (s *Set) enqueue(sh *shard, q *queue, msg layer.Message, now, acceptedAt int64) {
 	q.push(msg, acceptedAt)
+	s.queued(sh, q, now)
+}
+
+// queued takes note that a message was queued. It unlocks the shard.
+func (s *Set) queued(sh *shard, q *queue, now int64) {
 	q.quietSince = min(q.quietSince, now)
 	sh.accepted++
 	wake := sh.activateLocked(q)

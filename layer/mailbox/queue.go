@@ -68,9 +68,25 @@ func (q *queue) push(msg layer.Message, acceptedAt int64) {
 	q.length++
 }
 
+// pushFront puts a message in front of the oldest.
+func (q *queue) pushFront(msg layer.Message, acceptedAt int64) {
+	if int(q.length) == len(q.ring) {
+		q.grow()
+	}
+	if q.head--; q.head < 0 {
+		q.head = int32(len(q.ring)) - 1
+	}
+	q.ring[q.head] = entry{msg, acceptedAt}
+	q.length++
+	if q.noticeAt > 0 {
+		q.noticeAt++
+	}
+}
+
 func (q *queue) grow() {
 	size := max(firstRing, 2*len(q.ring))
-	ring := make([]entry, min(size, int(q.capacity)+1))
+	// What was returned may be more than the capacity.
+	ring := make([]entry, max(min(size, int(q.capacity)+1), int(q.length)+1))
 	n := copy(ring, q.ring[q.head:])
 	copy(ring[n:], q.ring[:q.head])
 	q.ring, q.head = ring, 0

@@ -54,6 +54,47 @@ func TestTake(t *testing.T) {
 		require.True(t, ok)
 		require.NoError(t, s.Put(specific, numbered(2)))
 	})
+	bubble(t, "what returns is the first again", layer.Limits{Capacity: 2}, func(t *testing.T, s *testSet) {
+		for _, channel := range []string{normal, specific} {
+			s.put(channel, 1, 2)
+			msg, age, ok := s.Take(channel)
+			require.True(t, ok)
+			s.put(channel, 3)
+			require.NoError(t, s.Return(channel, msg, age), "to a full channel")
+			require.Equal(t, 3, s.Len(channel))
+			require.ErrorIs(t, s.Put(channel, numbered(4)), layer.ErrChannelFull)
+			s.receive(channel, 1, 2, 3)
+		}
+		require.Equal(t, mailbox.Stats{Accepted: 8, Taken: 2, Received: 6}, s.Stats())
+	})
+	bubble(t, "what returns goes in front of a notice", layer.Limits{}, func(t *testing.T, s *testSet) {
+		require.True(t, s.Notify(specific, numbered(2)))
+		require.NoError(t, s.Return(specific, numbered(1), 0))
+		s.receive(specific, 1)
+		require.True(t, s.Notify(specific, numbered(3)), "the earlier one is unread")
+		s.receive(specific, 2)
+		require.Zero(t, s.Len(specific))
+	})
+	bubble(t, "what returns expires at its time", layer.Limits{}, func(t *testing.T, s *testSet) {
+		require.NoError(t, s.Return(normal, numbered(1), expiry-time.Second))
+		s.put(normal, 2)
+		time.Sleep(time.Second)
+		require.NoError(t, s.Return(normal, numbered(3), expiry))
+		s.receive(normal, 2)
+		s.wantTold("expired jobs 1", "expired jobs 1")
+	})
+	bubble(t, "a receiver that waits gets what returns", layer.Limits{}, func(t *testing.T, s *testSet) {
+		results := make(chan result, 1)
+		s.start(t.Context(), 1, normal, results)
+		require.NoError(t, s.Return(normal, numbered(7), 0))
+		require.Equal(t, result{1, 7, nil}, <-results)
+	})
+	bubble(t, "nothing returns to a channel that is gone", layer.Limits{}, func(t *testing.T, s *testSet) {
+		s.Release(specific)
+		require.ErrorIs(t, s.Return(specific, numbered(1), 0), layer.ErrChannelGone)
+		s.Close()
+		require.ErrorIs(t, s.Return(normal, numbered(1), 0), layer.ErrClosed)
+	})
 	bubble(t, "it does not keep a channel from being abandoned", layer.Limits{}, func(t *testing.T, s *testSet) {
 		require.NoError(t, s.Put(specific, numbered(1)))
 		require.NoError(t, s.Put(specific, numbered(2)))
