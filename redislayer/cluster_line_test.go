@@ -17,13 +17,20 @@ type lineTest struct {
 	client *redis.Client
 }
 
-// run returns who is to be woken, and the result of the one operation.
-func (t lineTest) run(operation ...any) (woken []any, result any) {
+// reply returns the reply to one operation.
+func (t lineTest) reply(operation ...any) []any {
 	t.Helper()
 	args := append([]any{100, 60_000, 60_000}, operation...)
 	reply, err := t.client.Eval(t.Context(), redislayer.LineScript, []string{"queue", "waiting", "aside"}, args...).Slice()
 	require.NoError(t, err)
-	return reply[1].([]any), reply[3]
+	return reply
+}
+
+// run returns who is to be woken, and the result of the one operation.
+func (t lineTest) run(operation ...any) (woken []any, result any) {
+	t.Helper()
+	reply := t.reply(operation...)
+	return reply[2].([]any), reply[4]
 }
 
 func (t lineTest) push(message string) (woken []any) {
@@ -103,4 +110,19 @@ func TestLineSetAside(t *testing.T) {
 	require.Equal(t, []string{"d"}, messages)
 	woken, _ = l.run("prune", "", "", "")
 	require.Empty(t, woken)
+}
+
+// What a server that was set back gave to a request that came late was given to
+// nobody, or for the second time: it is dropped, and counted.
+func TestLineSetBack(t *testing.T) {
+	l := lineTest{t, redistest.Start(t, redistest.Config{}).Client(t)}
+	l.push("a")
+	l.push("b")
+	messages, _ := l.fetch("P", 4, "1 3") // the server has forgotten 1 to 3, and 5 to 7
+	require.Equal(t, []string{"a"}, messages)
+	reply := l.reply("fetch", "P", 8, "1 7")
+	require.EqualValues(t, 1, reply[1], "dropped")
+	require.Len(t, reply[4], 3, "b")
+	reply = l.reply("fetch", "P", 9, "0 8")
+	require.EqualValues(t, 0, reply[1], "b was received, and is not dropped")
 }

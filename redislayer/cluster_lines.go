@@ -220,16 +220,19 @@ func (q *lines) answered(call *laneCall, reply any) {
 	if expired := number(values, 0); expired > 0 {
 		l.drop(layer.DropExpired, channel, int(expired))
 	}
+	if late := number(values, 1); late > 0 {
+		l.drop(layer.DropLate, channel, int(late))
+	}
 	var processes []any
 	var now any
-	if len(values) > 2 {
-		processes, _ = values[1].([]any)
-		now = values[2]
+	if len(values) > 3 {
+		processes, _ = values[2].([]any)
+		now = values[3]
 	}
 	for i, t := range call.tasks {
 		var result any
-		if i+3 < len(values) {
-			result = values[i+3]
+		if i+4 < len(values) {
+			result = values[i+4]
 		}
 		switch t.kind {
 		case taskPush:

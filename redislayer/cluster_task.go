@@ -274,11 +274,13 @@ func (s *spreading) part(member any) *task {
 	return part
 }
 
-// reached is told that a part has ended.
-func (s *spreading) reached(part *task, _ any) {
+// reached is told that a part has ended, and the reply to a relay.
+func (s *spreading) reached(part *task, reply any) {
 	switch {
 	case part.err == nil:
-		s.delivered.Store(true)
+		if part.kind == taskPush || reply == int64(1) { // otherwise the inbox is gone, or has no room
+			s.delivered.Store(true)
+		}
 	case part.err == layer.ErrChannelFull:
 		s.l.drop(layer.DropFull, part.where, 1)
 	default:

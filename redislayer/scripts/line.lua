@@ -19,15 +19,15 @@
 --                                         back, with spaces between
 --         'gone'   process  ''  ''        it has no inbox
 --         'prune'  ''       ''  ''        what has expired is dropped
--- Returns {expired messages dropped, {process, ...}, now in microseconds,
--- result, ...}: processes for which something was set aside, or, after prune,
+-- Returns {expired messages dropped, others dropped because this server was set
+-- back, {process, ...}, now in microseconds, result, ...}: processes for which something was set aside, or, after prune,
 -- still is; for push 1, or 0 when the queue is full; for fetch {number, score,
 -- entry, ...}; otherwise 1.
 -- Cost  three commands, three to six a message.
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local limit = now - ARGV[2] * 1000
-local expired, woken, wakes = 0, {}, {}
+local expired, late, woken, wakes = 0, 0, {}, {}
 -- A write that Redis allows when its memory is full lets what follows write
 -- too: receivers may wait then, but messages may not be added.
 if ARGV[4] ~= 'push' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
@@ -51,7 +51,7 @@ local function load(process)
 end
 
 local function drop(process, number)
-  redis.call('HDEL', KEYS[3], process .. '/' .. string.format('%.0f', number))
+  return redis.call('HDEL', KEYS[3], process .. '/' .. string.format('%.0f', number))
 end
 
 local function save(process, s)
@@ -98,8 +98,14 @@ local function fetch(process, id, wanted, heard, returned)
   if id > s.id then
     for number = s.first, s.fetched - 1 do
       -- What was given to a request that ran late, nobody has heard of. Where
-      -- more was heard than is known here, this server has been set back.
-      if s.id > heard or s.id == heard and returned[number] then back(process, number) else drop(process, number) end
+      -- more was heard than is known here, this server has been set back, and
+      -- it is not known whether what it gave was heard of.
+      if s.id > heard or s.id == heard and returned[number] then
+        back(process, number)
+      else
+        local dropped = drop(process, number)
+        if s.id < heard then late = late + dropped end
+      end
     end
     s.id, s.first = id, s.fetched
     redis.call('LREM', KEYS[2], 0, process)
@@ -198,4 +204,4 @@ for i = 4, #ARGV, 4 do
   results[#results + 1] = result
   match()
 end
-return {expired, wakes, string.format('%.0f', now), unpack(results)}
+return {expired, late, wakes, string.format('%.0f', now), unpack(results)}
