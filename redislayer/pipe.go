@@ -32,6 +32,13 @@ const (
 	keepBuffer = 1 << 20 // a larger one is let go when it is empty
 )
 
+// Bounds of a reply: what exceeds them is none that Redis has for us.
+const (
+	maxString = 512 << 20 // bytes, as Redis has it
+	maxValues = 1 << 24   // still to come
+	maxDepth  = 16        // of lists in lists
+)
+
 // write sends requests. The deadline is also that of reading their replies.
 func (p *pipe) write(requests []byte, timeout time.Duration) error {
 	p.net.SetDeadline(time.Now().Add(timeout))
@@ -94,6 +101,9 @@ func (p *pipe) scan() error {
 		end := h.end
 		switch h.kind {
 		case '$':
+			if h.n > maxString {
+				return errNotRESP
+			}
 			if h.n >= 0 {
 				end += h.n + 2
 			}
@@ -101,6 +111,9 @@ func (p *pipe) scan() error {
 				return nil
 			}
 		case '*':
+			if h.n > maxValues-p.left {
+				return errNotRESP
+			}
 			p.left += max(0, h.n)
 		}
 		p.scanned = end
@@ -172,8 +185,10 @@ var _ redis.Error = replyError("")
 
 // values walks over a reply that fetch has found to be whole.
 type values struct {
-	b  []byte
-	at int
+	b     []byte
+	at    int
+	depth int  // of the list that value is in
+	deep  bool // it is in too many
 }
 
 func (v *values) head() head {
@@ -202,7 +217,7 @@ func (v *values) bytes() []byte {
 }
 
 // value returns a value as the client would: int64, string, nil, []any, or an
-// error, which may also be in a list.
+// error, which may also be in a list. If lists are too deep it sets deep.
 func (v *values) value() any {
 	switch at := v.at; v.b[at] {
 	case ':':
@@ -222,10 +237,14 @@ func (v *values) value() any {
 	if h.n < 0 {
 		return nil
 	}
+	if v.depth++; v.depth > maxDepth {
+		v.deep = true
+	}
 	list := make([]any, 0, min(h.n, 1024))
-	for range h.n {
+	for i := 0; i < h.n && !v.deep; i++ {
 		list = append(list, v.value())
 	}
+	v.depth--
 	return list
 }
 
@@ -236,7 +255,11 @@ func (p *pipe) reply() (reply any, broken, refused error) {
 	if err != nil {
 		return nil, err, nil
 	}
-	reply = (&values{b: b}).value()
+	v := values{b: b}
+	reply = v.value()
+	if v.deep {
+		return nil, errNotRESP, nil
+	}
 	if refusal, ok := reply.(replyError); ok {
 		return nil, nil, refusal
 	}

@@ -78,6 +78,24 @@ func TestPipeRefusesWhatIsNotRESP2(t *testing.T) {
 	}
 }
 
+// A reply beyond all bounds is refused as soon as it says so: it neither takes
+// memory nor overflows a number or the stack.
+func TestPipeRefusesRepliesWithoutEnd(t *testing.T) {
+	for what, reply := range map[string]string{
+		"a long string":     "$536870913\r\n",
+		"a long list":       "*999999999999999999\r\n",
+		"lists of lists":    strings.Repeat("*9999999\r\n", 11),
+		"a tower of lists":  strings.Repeat("*1\r\n", 1_000_000) + ":1\r\n",
+		"a tower, and more": "*2\r\n" + strings.Repeat("*2\r\n", 100) + strings.Repeat(":1\r\n", 102),
+	} {
+		p := newPipe(&piecemeal{rest: []byte(reply), size: 1 << 20})
+		_, broken, _ := p.reply()
+		require.Equal(t, errNotRESP, broken, what)
+	}
+	_, broken, _ := newPipe(&piecemeal{rest: []byte("$536870912\r\n"), size: 100}).reply()
+	require.Equal(t, io.EOF, broken, "the longest string, which is still to come")
+}
+
 func TestRequest(t *testing.T) {
 	require.Equal(t, "*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n-7\r\n$1\r\n8\r\n$2\r\n10\r\n",
 		string(appendRequest(nil, "SET", []byte("k"), -7, int64(8), uint64(10))))
