@@ -254,7 +254,9 @@ func (l *PubSub) ReceiveBatch(ctx context.Context, channel string, buf []layer.M
 	if l.closed.Load() {
 		return 0, layer.ErrClosed
 	}
-	l.normals.begin(channel)
+	if err := l.normals.begin(ctx, channel); err != nil {
+		return 0, err
+	}
 	defer l.normals.end(channel)
 	return l.mailboxes.ReceiveBatch(ctx, channel, buf)
 }

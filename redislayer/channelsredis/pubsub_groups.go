@@ -30,7 +30,9 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 			"%w: on a PubSub bus, each process adds its own channels", layer.ErrForeignChannel)}
 	}
 	if !specific {
-		l.normals.touch(channel)
+		if err := l.normals.touch(ctx, channel); err != nil {
+			return err
+		}
 	}
 	topic := l.groupTopic(group)
 	lock := l.lock(group)

@@ -23,6 +23,9 @@ type pubsubNormals struct {
 	mu   sync.Mutex
 	here map[string]*normalUse
 	held map[string]struct{}
+
+	passing string        // the channel of which a message is being passed on
+	passed  chan struct{} // closed after that
 }
 
 type normalUse struct {
@@ -35,9 +38,20 @@ func newPubSubNormals(l *PubSub) *pubsubNormals {
 }
 
 // begin is told that a receiver comes: the channel is subscribed to, and what
-// was held for it is the receiver's.
-func (n *pubsubNormals) begin(channel string) {
+// was held for it is the receiver's. If the oldest of that is just being passed
+// on, begin waits, until ctx ends: it may come back.
+func (n *pubsubNormals) begin(ctx context.Context, channel string) error {
 	n.mu.Lock()
+	for n.passing == channel {
+		passed := n.passed
+		n.mu.Unlock()
+		select {
+		case <-passed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		n.mu.Lock()
+	}
 	defer n.mu.Unlock()
 	use := n.here[channel]
 	if use == nil {
@@ -48,6 +62,7 @@ func (n *pubsubNormals) begin(channel string) {
 		n.l.host(channel).sub.subscribe(channel, false)
 	}
 	use.receivers++
+	return nil
 }
 
 // end is told that a receiver goes.
@@ -61,9 +76,12 @@ func (n *pubsubNormals) end(channel string) {
 }
 
 // touch subscribes to a channel without a receiver.
-func (n *pubsubNormals) touch(channel string) {
-	n.begin(channel)
+func (n *pubsubNormals) touch(ctx context.Context, channel string) error {
+	if err := n.begin(ctx, channel); err != nil {
+		return err
+	}
 	n.end(channel)
+	return nil
 }
 
 // state is whether this process is subscribed to the channel, and whether it
@@ -165,15 +183,26 @@ func (n *pubsubNormals) passOne(ctx context.Context, channel string) bool {
 	if held {
 		msg, age, held = n.l.mailboxes.Take(channel)
 	}
-	n.mu.Unlock()
 	if !held {
+		n.mu.Unlock()
 		return false
 	}
+	taken := time.Now()
+	n.passing, n.passed = channel, make(chan struct{})
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		n.passing = ""
+		close(n.passed)
+		n.mu.Unlock()
+	}()
 	body, err := n.l.encode(msg)
-	m := &publish{channel: channel, body: body}
-	if err == nil {
-		err = n.l.host(channel).pub.send(ctx, m)
+	if err != nil { // it was encoded before it was held
+		n.l.drop(layer.DropUndecodable, channel, 1)
+		return true
 	}
+	m := &publish{channel: channel, body: body}
+	err = n.l.host(channel).pub.send(ctx, m)
 	switch {
 	case err == nil && m.receivers > 0:
 		return true
@@ -181,9 +210,9 @@ func (n *pubsubNormals) passOne(ctx context.Context, channel string) bool {
 		n.l.drop(layer.DropLate, channel, 1) // it may have been published: never twice
 		return false
 	}
-	// Who received has gone again, or Redis has: it waits on.
-	if n.l.mailboxes.PutAged(channel, msg, age) != nil {
-		n.l.drop(layer.DropFull, channel, 1)
+	// Who received has gone again, or Redis has: it waits on, as the oldest.
+	if n.l.mailboxes.Return(channel, msg, age+time.Since(taken)) != nil { // the layer was closed
+		n.l.drop(layer.DropClosed, channel, 1)
 	}
 	return false
 }

@@ -38,6 +38,9 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 		here, held := l.normals.state(channel)
 		switch {
 		case held:
+			if _, err := l.serialize(msg); err != nil {
+				return layer.NotSent(err)
+			}
 			return l.hold(channel, msg)
 		case here && l.mailboxes.Len(channel) >= l.limits.CapacityFor(channel):
 			return layer.ErrChannelFull
@@ -128,17 +131,18 @@ func (l *PubSub) checkSend(ctx context.Context, msg layer.Message) error {
 
 // encode makes what is published of a message.
 func (l *PubSub) encode(msg layer.Message) ([]byte, error) {
-	var body []byte
-	var err error
-	if _, ok := l.options.SerializerFormat.(MsgPack); ok {
-		body, err = codec.Encode(msg) // once, however often it is sent
-	} else {
-		body, err = l.options.SerializerFormat.Append(nil, msg, nil)
-	}
+	body, err := l.serialize(msg)
 	if err != nil || l.fernet == nil {
 		return body, err
 	}
 	return l.fernet.seal(nil, body), nil
+}
+
+func (l *PubSub) serialize(msg layer.Message) ([]byte, error) {
+	if _, ok := l.options.SerializerFormat.(MsgPack); ok {
+		return codec.Encode(msg) // once, however often it is sent
+	}
+	return l.options.SerializerFormat.Append(nil, msg, nil)
 }
 
 // decode makes a message of what came for a channel or group. What cannot be
