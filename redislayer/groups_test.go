@@ -1,7 +1,11 @@
 package redislayer
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,4 +93,39 @@ func TestGroupsFailAlone(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, want, got, "groups that a member in another process heard of")
+}
+
+// However many groups a server refuses to write, and however often, the log is
+// told once, until it has taken all of them.
+func TestRefusedGroupsAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	l, server := onMiniredis(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ctx := t.Context()
+	channel, err := l.NewChannel(ctx, "")
+	require.NoError(t, err)
+	for i := range 10 {
+		require.NoError(t, l.GroupAdd(ctx, fmt.Sprint("group", i), channel))
+	}
+	spoil := func(spoilt bool) {
+		for i := range 10 {
+			key := l.keys.group(fmt.Sprint("group", i))
+			server.Del(key)
+			if spoilt {
+				require.NoError(t, server.Set(key, "x"))
+			}
+		}
+	}
+	c := claim(t, l.session)
+	defer l.session.release(nil, nil)
+	log.Reset()
+	for outage := range 2 {
+		spoil(true)
+		for range 3 {
+			require.NoError(t, l.session.beat(ctx, c))
+		}
+		require.Equal(t, outage+1, strings.Count(log.String(), "groups=10"), "of the lines\n%s", log.String())
+		spoil(false)
+		require.NoError(t, l.session.beat(ctx, c))
+	}
+	require.Equal(t, 2, strings.Count(log.String(), "refused to write groups"), "of the lines\n%s", log.String())
 }

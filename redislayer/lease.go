@@ -27,6 +27,7 @@ func (s *session) beat(ctx context.Context, c *conn) error {
 	if err := s.writeBatches(ctx, c, batch); err != nil {
 		return err
 	}
+	s.refusing = len(s.again) > 0
 	if s.forgotten { // messages went to these groups, and not to this process
 		s.forgotten = false
 		s.l.gap(s.passed, time.Now(), "a group was lost")
@@ -48,11 +49,14 @@ func (s *session) writeBatches(ctx context.Context, c *conn, groups []string) er
 }
 
 // refused keeps the groups that the server refused to write for the next
-// heartbeat.
+// heartbeat. The log is told of the first.
 func (s *session) refused(groups map[string]error) {
 	for group, err := range groups {
 		s.again = append(s.again, group)
-		s.l.log.Warn("a group was refused", "group", group, "error", err)
+		if !s.refusing {
+			s.refusing = true
+			s.l.log.Warn("redis refused to write groups", "groups", len(groups), "one", group, "error", err)
+		}
 	}
 }
 

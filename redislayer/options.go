@@ -36,8 +36,9 @@ type Options struct {
 
 	// InboxCapacity and InboxBytes bound what waits at Redis for this process
 	// to read it: messages (default 100,000) and bytes (default 64 MiB). A
-	// sender that meets the bound gets [layer.ErrInboxFull]. All processes on
-	// a bus should have the same, since it is the sender who applies it.
+	// sender that meets the bound gets [layer.ErrInboxFull]; an inbox with no
+	// bytes in it takes a message of any size. All processes on a bus should
+	// have the same, since it is the sender who applies it.
 	InboxCapacity int
 	InboxBytes    int
 

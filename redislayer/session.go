@@ -56,6 +56,7 @@ type session struct {
 	runID    string
 	rewrite  []string  // groups to be written again, in case Redis lost them
 	again    []string  // groups that Redis refused to write
+	refusing bool      // it has refused some since a heartbeat when it refused none
 	passed   time.Time // every group that is registered has been found, or written, since
 	passing  time.Time // when rewrite began
 	attempts uint64    // to make an inbox; each would be another incarnation
