@@ -327,7 +327,7 @@ func TestPubSubHostileBytes(t *testing.T) {
 
 func TestPubSubOptions(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{Users: []string{
-		"default off", "deaf on >secret ~* resetchannels +@all", "any on >secret ~* &* +@all",
+		"default off", "deaf on >secret ~* resetchannels +@all", "any on >secret ~* &* +@all", "mild on >secret ~* &* +@all -client|kill",
 	}})
 	_, err := channelsredis.NewPubSub(channelsredis.Options{})
 	require.ErrorIs(t, err, layer.ErrInvalidOption)
@@ -341,6 +341,11 @@ func TestPubSubOptions(t *testing.T) {
 	_, err = channelsredis.OpenPubSub(t.Context(), []string{"redis://deaf:secret@" + server.Addr()}, channelsredis.Options{})
 	require.ErrorContains(t, err, "NOPERM")
 	require.Less(t, time.Since(begun), 5*time.Second)
+
+	_, err = channelsredis.OpenPubSub(t.Context(), []string{"redis://mild:secret@" + server.Addr()}, channelsredis.Options{})
+	var setup *channelsredis.SetupError
+	require.ErrorAs(t, err, &setup, "late sends could not be prevented")
+	require.ErrorContains(t, err, "kill")
 
 	l := openPubSub(t, []string{"redis://any:secret@" + server.Addr()}, channelsredis.Options{})
 	require.ErrorIs(t, l.Send(t.Context(), "jobs", layer.NewMessage(map[string]any{"text": "x"})), layer.ErrInvalidMessage, "without a type")

@@ -20,7 +20,7 @@ type subscriber struct {
 	topics   map[string]*topic // by name
 	conn     *pubsubConn       // nil while there is none
 	commands []command         // to be written on conn
-	asked    []command         // written and not confirmed, oldest first
+	asked    []command         // written and not answered, oldest first
 	live     bool              // all that was asked when conn was made is confirmed
 	down     error             // why the last attempt failed; nil before the first
 	complete time.Time         // what was published before has been handed over; zero before the first
@@ -112,11 +112,7 @@ func (s *subscriber) writeCommands(c *pubsubConn, stop chan struct{}) {
 		s.mu.Lock()
 		commands := s.commands
 		s.commands = nil
-		for _, command := range commands {
-			if command.topic != nil {
-				s.asked = append(s.asked, command)
-			}
-		}
+		s.asked = append(s.asked, commands...)
 		s.mu.Unlock()
 		b = b[:0]
 		for _, command := range commands {
@@ -176,12 +172,8 @@ func (s *subscriber) read(c *pubsubConn) error {
 			} else {
 				s.h.l.arrivedOwn(string(p.name), p.payload, p.oversize)
 			}
-		case "pong":
-			if !s.proved(string(p.payload)) {
-				return errDeaf
-			}
-		case "error", "subscribe", "psubscribe", "unsubscribe", "punsubscribe":
-			if err := s.confirmed(p.err); err != nil {
+		default: // pong, subscribe and the like, or an error
+			if err := s.answered(p); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package channelsredis
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -102,16 +103,34 @@ func (s *subscriber) confirmedNow(name string) bool {
 	}
 }
 
-// confirmed is told the server's answer to the oldest command.
-func (s *subscriber) confirmed(refusal error) error {
+// answered is told the server's answer to the oldest command.
+func (s *subscriber) answered(p push) error {
 	s.mu.Lock()
 	if len(s.asked) == 0 {
 		s.mu.Unlock()
-		return refusal // about nothing that was asked
+		if p.err != nil {
+			return p.err // the server ends the connection
+		}
+		return fmt.Errorf("%w: a %.40q that nobody asked for", errProtocol, p.kind)
 	}
 	c := s.asked[0]
 	s.asked[0] = command{}
 	s.asked = s.asked[1:]
+	if c.topic != nil {
+		return s.confirmedLocked(c, p.err)
+	}
+	s.mu.Unlock()
+	switch {
+	case p.err == nil && !s.proved(string(p.payload)):
+		return errDeaf
+	case p.err != nil && !redisconn.CertainlyNotRun(p.err):
+		return p.err
+	}
+	return nil // a server that refuses a PING for now has proved nothing, nor failed
+}
+
+// confirmedLocked is told the server's answer to a subscription. It unlocks.
+func (s *subscriber) confirmedLocked(c command, refusal error) error {
 	if !c.leave {
 		c.topic.err = refusal
 		close(c.topic.ready)

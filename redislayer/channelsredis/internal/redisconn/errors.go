@@ -54,7 +54,8 @@ func CertainlyNotRun(err error) bool {
 	if strings.HasPrefix(text, "OOM") {
 		return true
 	}
-	if strings.Contains(text, "script") && !strings.HasPrefix(text, "NOSCRIPT") {
+	own := strings.HasPrefix(text, "NOSCRIPT") || strings.HasPrefix(text, "BUSY ") // no script says these
+	if strings.Contains(text, "script") && !own {
 		return false // refused to a command in the script: others may have run before
 	}
 	for _, begin := range notRun {
