@@ -180,6 +180,9 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 	member := processMember(l.process, strconv.FormatUint(s.incarnation.Load(), 10))
 	s.mu.Lock()
 	groups := slices.Collect(maps.Keys(s.registered))
+	// An entry may be there although the last attempt to write it failed.
+	groups = slices.AppendSeq(groups, maps.Keys(s.dirty))
+	groups = append(groups, s.again...)
 	s.mu.Unlock()
 	if l.cluster != nil {
 		l.cluster.writeEntries(groups, make([]bool, len(groups)), member)
