@@ -41,3 +41,15 @@ func backend(url string) layertest.Backend {
 		},
 	}
 }
+
+// heavyUnderRace declares checks that are left to runs without the race
+// detector: with it they take minutes, and TestConformance runs all of them.
+func heavyUnderRace(checks ...string) (declared []layertest.Exception) {
+	if !underRace {
+		return nil
+	}
+	for _, check := range checks {
+		declared = append(declared, layertest.Exception{Check: check, Reason: "under the race detector: go test ./redislayer runs it"})
+	}
+	return declared
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package redislayer_test
+
+const underRace = false
