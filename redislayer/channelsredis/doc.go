@@ -162,8 +162,9 @@
 //     the process publishes to itself every second, and a PING down the
 //     subscribed connection must be answered after that has come.
 //   - After a connection was lost, all is subscribed again at once. Then the gap
-//     is reported ([layer.Observer].Gap), and every channel gets a message of
-//     the type Options.OnReconnect, for which there is room in a full mailbox.
+//     is reported ([layer.Observer].Gap), and every channel that NewChannel made
+//     gets a message of the type Options.OnReconnect, for which there is room in
+//     a full mailbox. (Who receives on a normal channel gets none.)
 //     (channels_redis documents on_disconnect and on_reconnect, and from 4.0 on
 //     sends neither.)
 //   - A send to a channel of one process that nobody has subscribed to, Python's
@@ -175,6 +176,9 @@
 //   - Nothing is published twice, and what a lost connection left unread at the
 //     server does not overtake what is sent later: that connection is ended at
 //     the server first.
+//     What a process sends to its own channels does not go through Redis; while
+//     something that it published may still come, such a send first makes a
+//     round trip, and is [layer.ErrNotSent] if Redis does not answer.
 //
 // # PubSub: what to know
 //

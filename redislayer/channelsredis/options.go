@@ -86,8 +86,9 @@ type Options struct {
 	RandomPrefixLength int
 
 	// OnDisconnect and OnReconnect, if not empty, are types of messages:
-	// PubSub gives {"type": OnDisconnect} to all its channels when it loses a
-	// server, and {"type": OnReconnect} when it subscribes there again. Core
+	// PubSub gives {"type": OnDisconnect} to the channels that its NewChannel
+	// made when it loses a server, and {"type": OnReconnect} when it subscribes
+	// there again. Receivers on normal channels get neither. Core
 	// does not use them.
 	OnDisconnect, OnReconnect string
 

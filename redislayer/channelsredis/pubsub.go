@@ -27,7 +27,7 @@ import (
 //
 //   - Redis keeps nothing. What is published while a process is not connected
 //     is lost to it; that is a gap, which is reported ([layer.Observer].Gap),
-//     and told to every channel (Options.OnReconnect).
+//     and told to every channel that NewChannel made (Options.OnReconnect).
 //   - A normal channel's message goes to every process that receives on it, not
 //     to one of them.
 //   - A process can add to groups only its own channels.

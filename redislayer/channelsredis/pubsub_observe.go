@@ -142,7 +142,7 @@ func (l *PubSub) subscribed(h *pubsubHost, lost time.Time) {
 }
 
 // pubsubNotices give the messages of OnDisconnect and OnReconnect to every
-// channel of this process. One goroutine does it.
+// process-specific channel here. One goroutine does it.
 //
 // The notice of a reconnection has a place of its own in each mailbox, so that
 // it comes even where the mailbox is full: whoever gets it looks at the state of

@@ -12,10 +12,12 @@ import (
 )
 
 // Send implements [layer.Layer]. To a channel of this process it needs no
-// Redis. Otherwise it returns once Redis has given the message to the
-// connections of those who receive it: if a mailbox turns out to be full there,
-// the message is dropped and counted by that process. A message for a normal
-// channel on which nobody receives waits in this process until somebody does.
+// Redis, but for a round trip while something that this process published may
+// still come from there and nobody knows. Otherwise it returns once Redis has
+// given the message to the connections of those who receive it: if a mailbox
+// turns out to be full there, the message is dropped and counted by that process.
+// A message for a normal channel on which nobody receives waits in this process
+// until somebody does.
 func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) error {
 	if err := l.checkSend(ctx, msg); err != nil {
 		return err
