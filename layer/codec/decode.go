@@ -84,8 +84,9 @@ func fields(s string) iter.Seq2[string, any] {
 		r := reader{s: s}
 		for range r.head().number {
 			key := r.text()
-			v := r.value()
-			if key != layer.ReservedKey && !yield(key, v) {
+			if key == layer.ReservedKey {
+				r.pass()
+			} else if !yield(key, r.value()) {
 				return
 			}
 		}
@@ -111,6 +112,23 @@ func (r *reader) take(h head) string {
 	start := r.off
 	r.off += int(h.number)
 	return r.s[start:r.off]
+}
+
+// pass passes over a value.
+func (r *reader) pass() {
+	h := r.head()
+	switch h.kind {
+	case kindString, kindBytes:
+		r.take(h)
+	case kindList:
+		for range h.number {
+			r.pass()
+		}
+	case kindMap:
+		for range 2 * h.number {
+			r.pass()
+		}
+	}
 }
 
 func (r *reader) value() any {

@@ -37,6 +37,7 @@ type Core struct {
 	added     *groups.Groups // memberships that began here
 	normals   *normals
 	plans     plans
+	lists     lists
 	hosts     []*host
 	sentTo    turns
 	counters  coreCounters
@@ -75,7 +76,7 @@ func NewCore(options Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, sentTo: turns{m: map[string]int{}}}
+	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, lists: lists{m: map[string]address{}}, sentTo: turns{m: map[string]int{}}}
 	if c.limits, err = o.limits(); err != nil {
 		return nil, err
 	}
@@ -183,38 +184,51 @@ func (c *Core) NewChannel(ctx context.Context, prefix string) (string, error) {
 
 // Receive implements [layer.Layer].
 func (c *Core) Receive(ctx context.Context, channel string) (layer.Message, error) {
-	var buf [1]layer.Message
-	_, err := c.ReceiveBatch(ctx, channel, buf[:])
-	return buf[0], err
+	if !layer.IsProcessSpecific(channel) {
+		return c.receiveNormal(ctx, channel)
+	}
+	msg, err := c.mailboxes.Receive(ctx, channel)
+	return msg, c.foreignOr(err, channel)
 }
 
 // ReceiveBatch implements [layer.BatchReceiver]. From a normal channel it
 // takes one message: other processes' receivers get the rest.
 func (c *Core) ReceiveBatch(ctx context.Context, channel string, buf []layer.Message) (int, error) {
-	if !layer.IsProcessSpecific(channel) {
-		return c.receiveNormal(ctx, channel, buf)
+	if layer.IsProcessSpecific(channel) {
+		n, err := c.mailboxes.ReceiveBatch(ctx, channel, buf)
+		return n, c.foreignOr(err, channel)
 	}
-	n, err := c.mailboxes.ReceiveBatch(ctx, channel, buf)
-	if err == layer.ErrChannelGone && !c.owns(channel) {
-		return 0, layer.ErrForeignChannel
+	if len(buf) == 0 {
+		return 0, ctx.Err()
 	}
-	return n, err
-}
-
-func (c *Core) receiveNormal(ctx context.Context, channel string, buf []layer.Message) (int, error) {
-	if err := ctx.Err(); err != nil || len(buf) == 0 {
-		return 0, err
-	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return 0, err
-	}
-	msg, err := c.normals.receive(ctx, strings.Clone(channel))
+	msg, err := c.receiveNormal(ctx, channel)
 	if err != nil {
 		return 0, err
 	}
-	c.counters.received.Add(1)
 	buf[0] = msg
 	return 1, nil
+}
+
+// foreignOr is what a mailbox's error means.
+func (c *Core) foreignOr(err error, channel string) error {
+	if err == layer.ErrChannelGone && !c.owns(channel) {
+		return layer.ErrForeignChannel
+	}
+	return err
+}
+
+func (c *Core) receiveNormal(ctx context.Context, channel string) (layer.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return layer.Message{}, err
+	}
+	if err := layer.ValidateChannel(channel); err != nil {
+		return layer.Message{}, err
+	}
+	msg, err := c.normals.receive(ctx, strings.Clone(channel))
+	if err == nil {
+		c.counters.received.Add(1)
+	}
+	return msg, err
 }
 
 // Release implements [layer.Releaser]. It ends the memberships that began

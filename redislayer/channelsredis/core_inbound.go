@@ -47,19 +47,24 @@ const usualAddress = 128
 var errNoPrefix = errors.New("it is shorter than RandomPrefixLength")
 
 // decode reads what stands in a queue.
-func (c *Core) decode(member string) (layer.Message, []string, error) {
+func (c *Core) decode(member string) (layer.Message, address, error) {
 	n := c.options.RandomPrefixLength
 	if len(member) < n {
-		return layer.Message{}, nil, undecodable("%w", errNoPrefix)
+		return layer.Message{}, address{}, undecodable("%w", errNoPrefix)
 	}
-	b := []byte(member[n:])
+	body := member[n:]
 	if c.fernet != nil {
-		var err error
-		if b, err = c.fernet.open(b, c.options.Expiry+tokenGrace); err != nil {
-			return layer.Message{}, nil, err
+		b, err := c.fernet.open([]byte(body), c.options.Expiry+tokenGrace)
+		if err != nil {
+			return layer.Message{}, address{}, err
 		}
+		body = string(b)
 	}
-	return c.options.SerializerFormat.Decode(b)
+	if msg, to, ok := c.decodeListed(body); ok {
+		return msg, to, nil
+	}
+	msg, names, err := c.options.SerializerFormat.Decode([]byte(body))
+	return msg, address{names: names}, err
 }
 
 // tokenGrace is how much longer than Expiry a token may be on its way, as
@@ -69,23 +74,23 @@ const tokenGrace = 10 * time.Second
 // read reads one message of a queue. What cannot be read, is too large or has
 // expired is dropped and counted. For a process's queue, where channel is "",
 // expiry is left to the mailboxes.
-func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, address []string, ok bool) {
+func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, to address, ok bool) {
 	if len(e.member) > c.maxEncoded() {
 		c.drop(layer.DropOversized, channel, 1)
-		return msg, nil, false
+		return msg, to, false
 	}
-	msg, address, err := c.decode(e.member)
+	msg, to, err := c.decode(e.member)
 	switch {
 	case errors.Is(err, layer.ErrMessageTooLarge), err == nil && msg.Size() > c.limits.MaxMessageSize:
-		c.drop(layer.DropOversized, channel, max(1, len(address)))
+		c.drop(layer.DropOversized, channel, max(1, len(to.names)))
 	case err != nil:
 		c.undecodable(channel, err)
 	case channel != "" && c.age(w, e.score) >= c.options.Expiry:
 		c.drop(layer.DropExpired, channel, 1)
 	default:
-		return msg, address, true
+		return msg, to, true
 	}
-	return msg, nil, false
+	return msg, to, false
 }
 
 // maxEncoded is how many bytes a message can have in a queue, beside the
@@ -115,21 +120,24 @@ const maxAgeSeconds = 1 << 32 // below what a Duration holds
 // it is for.
 func (c *Core) takeOwn(w *writer, _ string, got []entry) (back []entry) {
 	for _, e := range got {
-		msg, address, ok := c.read(w, "", e)
+		msg, to, ok := c.read(w, "", e)
 		if !ok {
 			continue
 		}
-		if len(address) == 0 {
+		if len(to.names) == 0 {
 			c.undecodable("", errNoAddress)
 			continue
 		}
 		fan := c.mailboxes.Fan(msg, c.age(w, e.score))
-		for _, channel := range address {
-			if !c.owns(channel) {
+		for i, channel := range to.names {
+			var ref mailbox.Ref
+			if to.refs != nil {
+				ref = to.refs[i]
+			} else if !c.owns(channel) {
 				c.undecodable("", errOtherAddress)
 				continue
 			}
-			c.taken(channel, fan.Put(channel, mailbox.Ref{}))
+			c.taken(channel, fan.Put(channel, ref))
 		}
 	}
 	return nil
