@@ -24,7 +24,7 @@ func (s *Set) Put(channel string, msg layer.Message) error {
 func (s *Set) PutAged(channel string, msg layer.Message, age time.Duration) error {
 	now := s.now() // before the lock: it takes longer than what is done under it
 	sh, hash := s.shard(channel)
-	sh.mu.Lock()
+	s.lock(sh)
 	q := sh.queues.get(hash, channel)
 	if q == nil {
 		var err error

@@ -51,11 +51,7 @@ func (s *Set) takeOrQueue(ctx context.Context, channel string, buf []layer.Messa
 		return 0, nil, err
 	}
 	sh, hash := s.shard(channel)
-	var now int64
-	if !sh.mu.TryLock() {
-		now = s.now() // while another has the lock, so as not to hold it for that long
-		sh.mu.Lock()
-	}
+	now := s.lock(sh)
 	q := sh.queues.get(hash, channel)
 	if q == nil {
 		if q, err = s.missLocked(sh, hash, channel); err != nil {
