@@ -15,7 +15,7 @@ func (c *Core) groupExpiryMicros() int64 { return c.options.GroupExpiry.Microsec
 // queueGrace is how much longer than Expiry Redis keeps a queue after the last
 // message, so that whoever sent it can count it when it expires. A Python
 // reader, which does not look at a message's age, may get it so much later.
-const queueGrace = time.Second
+const queueGrace = 5 * time.Second
 
 // In milliseconds.
 
