@@ -22,10 +22,20 @@ func TestCoreConformance(t *testing.T) {
 }
 
 func TestCoreConformanceTwoHosts(t *testing.T) {
+	notUnderRace(t)
 	a, b := redistest.Start(t, redistest.Config{}), redistest.Start(t, redistest.Config{})
 	backend := coreBackend(a.URL(), b.URL())
 	backend.Declared = append(coreExceptions[:len(coreExceptions):len(coreExceptions)], twoHostExceptions()...)
 	layertest.Run(t, backend)
+}
+
+// notUnderRace leaves a suite to .ci/run's step without the race detector, with
+// which it takes minutes. One host has it on.
+func notUnderRace(t *testing.T) {
+	t.Helper()
+	if underRace {
+		t.Skip("not under the race detector, with which it takes minutes: go test ./redislayer/channelsredis runs it")
+	}
 }
 
 // coreExceptions are in the package's documentation, too.

@@ -19,6 +19,7 @@ import (
 func TestPubSubConformance(t *testing.T) { testPubSubConformance(t, 1, pubsubExceptions) }
 
 func TestPubSubConformanceTwoHosts(t *testing.T) {
+	notUnderRace(t)
 	testPubSubConformance(t, 2, append(pubsubTwoHostExceptions, pubsubExceptions...))
 }
 
