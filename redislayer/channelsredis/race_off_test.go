@@ -1,0 +1,5 @@
+//go:build !race
+
+package channelsredis_test
+
+const underRace = false
