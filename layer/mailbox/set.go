@@ -215,7 +215,7 @@ func (sh *shard) dropLocked(q *queue) int {
 // Stats holds a Set's counters since it was made. They only grow. Accepted is
 // the sum of Received, Taken, Dropped.Total() and what is unread.
 type Stats struct {
-	Accepted  uint64 // messages that were taken
+	Accepted  uint64 // messages that Put, and what else puts, took
 	Fanned    uint64 // of these, the ones that came by a Fan
 	Received  uint64 // messages handed to receivers
 	Taken     uint64 // messages that Take returned
