@@ -61,7 +61,6 @@ func twoHostExceptions() (list []layertest.Exception) {
 			"Rule02FIFO/after_full*", "Rule05Capacity/exact_normal_channel*", "Rule05Capacity/first_rule_counts", "Rule05Capacity/expired_messages_make_room*",
 			"Rule05Capacity/concurrent_senders", "Rule05Capacity/concurrent_senders_from_peer", "Rule10Failure/outcome_of_errors",
 		}},
-		{"a fault that is not understood yet: of several hundred messages one to six are now and then neither received nor counted", []string{"Rule12NothingSilent/books_balance*"}},
 		{queues + "the model has one queue, with its order and capacity", []string{"Model/random_operations"}},
 	} {
 		for _, check := range declared.checks {

@@ -17,6 +17,11 @@ func (c *Core) groupExpiryMicros() int64 { return c.options.GroupExpiry.Microsec
 // reader, which does not look at a message's age, may get it so much later.
 const queueGrace = 5 * time.Second
 
+// pruneGrace is for how much longer than Expiry whoever sent a message looks for
+// it in the queue. Its score can be ahead of the server's clock by a second, and
+// a round trip on a bad day takes as long.
+const pruneGrace = 3 * time.Second
+
 // In milliseconds.
 
 func (c *Core) queueTTL() int64 { return (c.options.Expiry + queueGrace).Milliseconds() }

@@ -212,9 +212,7 @@ func (w *writer) told(reply []any) {
 
 func (w *writer) applySend(c *call, reply []any, _ any) {
 	w.told(reply)
-	if expired := number(reply, 2); expired > 0 {
-		w.c.drop(layer.DropExpired, w.c.channelOf(c.ops[0].key), int(expired))
-	}
+	w.dropExpired(c.ops[0].key, number(reply, 2))
 	full := list(reply, 3) // in order
 	for i, o := range c.ops {
 		if len(full) > 0 && number(full, 0) == int64(i) {
@@ -244,10 +242,12 @@ func (w *writer) applyFan(c *call, reply []any, _ any) {
 		}
 		return
 	}
-	for i, skipped := range list(reply, 3) {
-		if n, _ := skipped.(int64); n > 0 {
-			w.c.dropFull(c.ops[0].name, c.ops[0].fan.part.queues[i].channels, int(n))
+	skipped, expired := list(reply, 3), list(reply, 4)
+	for i, q := range c.ops[0].fan.part.queues {
+		if n := number(skipped, i); n > 0 {
+			w.c.dropFull(c.ops[0].name, q.channels, int(n))
 		}
+		w.dropExpired(q.key, number(expired, i))
 	}
 	for _, o := range c.ops {
 		o.finish(nil)
@@ -263,11 +263,20 @@ func (w *writer) applyMembers(c *call, reply []any, _ any) {
 	}
 }
 
-func (w *writer) applyPrune(c *call, _ []any, value any) {
-	if n, _ := value.(int64); n > 0 {
-		w.c.drop(layer.DropExpired, w.c.channelOf(c.ops[0].key), int(n))
+func (w *writer) applyPrune(c *call, reply []any, _ any) {
+	key := c.ops[0].key
+	w.dropExpired(key, number(reply, 0))
+	if left := number(reply, 1); left == 0 || w.filled[key] < w.c.now()-int64(w.c.options.Expiry+pruneGrace) {
+		delete(w.filled, key)
 	}
 	applyDone(c, nil, nil)
+}
+
+// dropExpired counts what a script has removed from a queue.
+func (w *writer) dropExpired(key string, n int64) {
+	if n > 0 {
+		w.c.drop(layer.DropExpired, w.c.channelOf(key), int(n))
+	}
 }
 
 func (w *writer) applyTime(c *call, reply []any, _ any) {
@@ -299,14 +308,15 @@ func (c *Core) channelOf(key string) string { return strings.TrimPrefix(key, c.o
 
 // prune drops what has expired in the queues that this process filled and
 // nobody may have looked at since: it sees to it that those messages are
-// counted before Redis forgets the queue.
+// counted before Redis forgets the queue. A queue that has messages left is
+// looked at again: they have the server's clock, or that of a sender which is
+// ahead, and another process may have put some there since.
 func (w *writer) prune(ctx context.Context, conn *redisconn.Conn) error {
 	before := w.c.now() - int64(w.c.options.Expiry)
 	var ops []*op
 	for key, at := range w.filled {
 		if at < before {
 			ops = append(ops, &op{what: opPrune, key: key})
-			delete(w.filled, key)
 		}
 	}
 	if len(ops) == 0 {

@@ -8,9 +8,9 @@
 --       3 a score, in microseconds, that the new ones must be above
 --       4 group expiry in microseconds  5 digest, or ''  6 n, how many messages
 --       then, k times: capacity, n messages
--- Returns {time, last score given, 0, {messages skipped for each queue}}, or
--- {time, ARGV[3], 1, {member, ...}} if the digest is another's; times in
--- microseconds.
+-- Returns {time, last score given, 0, {messages skipped for each queue}, {how
+-- many had expired in each queue}}, or {time, ARGV[3], 1, {member, ...}} if the
+-- digest is another's; times in microseconds.
 -- Cost  three commands a queue, five if it was not empty, whatever the number of
 -- messages; with a digest, half a microsecond for each member besides.
 local t = redis.call('TIME')
@@ -25,7 +25,7 @@ if ARGV[5] ~= '' then
   end
 end
 
-local n, top, skipped = tonumber(ARGV[6]), score, {}
+local n, top, skipped, gone = tonumber(ARGV[6]), score, {}, {}
 local cutoff = seconds(now - ARGV[1])
 for k = 2, #KEYS do
   local first = 7 + (k - 2) * (n + 1)
@@ -46,7 +46,7 @@ for k = 2, #KEYS do
     redis.call('PEXPIRE', KEYS[k], ARGV[2])
   end
   if expired > 0 then redis.call('ZREMRANGEBYSCORE', KEYS[k], '-inf', cutoff) end
-  skipped[k - 1] = n - room
+  skipped[k - 1], gone[k - 1] = n - room, expired
   top = math.max(top, s)
 end
-return {string.format('%.0f', now), string.format('%.0f', top), 0, skipped}
+return {string.format('%.0f', now), string.format('%.0f', top), 0, skipped, gone}

@@ -2,7 +2,8 @@
 --
 -- KEYS  1 queue (sorted set; score: when sent, in seconds)
 -- ARGV  1 expiry in microseconds
--- Returns how many messages.
--- Cost  two commands.
+-- Returns {how many messages, how many are left}.
+-- Cost  three commands.
 local t = redis.call('TIME')
-return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', (t[1] * 1000000 + t[2] - ARGV[1]) / 1000000))
+local cutoff = string.format('%.6f', (t[1] * 1000000 + t[2] - ARGV[1]) / 1000000)
+return {redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', cutoff), redis.call('ZCARD', KEYS[1])}
