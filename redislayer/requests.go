@@ -189,7 +189,7 @@ func (r *requests) do(q request) byte {
 	switch {
 	case err == nil:
 		return answerDone
-	case errors.Is(err, layer.ErrChannelGone):
+	case errors.Is(err, layer.ErrChannelGone), errors.Is(err, layer.ErrClosed): // gone with the process
 		return answerGone
 	}
 	return answerFailed
