@@ -59,26 +59,39 @@ func (o *op) finish(err error) {
 
 // enqueue queues an operation, or reports why that cannot be.
 func (w *writer) enqueue(o *op) error {
+	_, err := w.claimOrEnqueue(o, false)
+	return err
+}
+
+// claimOrEnqueue gives its caller the turn and the connection, if it may have
+// them; otherwise it queues the operation, or reports why that cannot be.
+func (w *writer) claimOrEnqueue(o *op, may bool) (*redisconn.Conn, error) {
 	w.mu.Lock()
+	if may {
+		if conn := w.claimLocked(o); conn != nil {
+			w.mu.Unlock()
+			return conn, nil
+		}
+	}
 	if w.closing || w.down != nil {
 		err := w.down
 		if w.closing {
 			err = layer.ErrClosed
 		}
 		w.mu.Unlock()
-		return err
+		return nil, err
 	}
 	w.queued = append(w.queued, o)
-	first := len(w.queued) == 1
+	nudge := len(w.queued) == 1 && w.turn == turnFree // who has the turn looks
 	w.mu.Unlock()
-	if first {
+	if nudge {
 		w.nudge()
 	}
-	return nil
+	return nil, nil
 }
 
-// do queues an operation and waits until it is done or ctx ends. Every error
-// tells its outcome.
+// do carries out an operation, itself or through the queue, and waits until it
+// is done or ctx ends. Every error tells its outcome.
 func (w *writer) do(ctx context.Context, o *op) error {
 	err, maybe := w.try(ctx, o)
 	if maybe {
@@ -91,9 +104,14 @@ func (w *writer) do(ctx context.Context, o *op) error {
 func (w *writer) try(ctx context.Context, o *op) (err error, maybe bool) {
 	wait := waiters.Get().(*waiter)
 	o.done = wait.done
-	if err := w.enqueue(o); err != nil {
+	conn, err := w.claimOrEnqueue(o, true)
+	if err != nil {
 		waiters.Put(wait)
 		return err, false
+	}
+	if conn != nil && w.callNow(ctx, conn, o, wait) {
+		waiters.Put(wait)
+		return o.err, o.maybe
 	}
 	wait.timeout.Reset(w.c.options.Timeout)
 	select {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
 // fan is a group's message on its way to the queues at one host.
@@ -25,7 +26,8 @@ type fan struct {
 // plan is how a message gets to the members of a group: what is made of a list
 // of them.
 type plan struct {
-	digest string // of the members; "" if the plan is not kept
+	digest string // of the members; "" if they are to be read each time
+	reply  string // the server's list of them, if they were read
 	parts  []*part
 	own    []member // of this process, who get it from memory
 	size   int
@@ -46,6 +48,7 @@ type queue struct {
 	key      string
 	capacity int
 	channels []string
+	list     []byte // the channels as they stand in a message, or nil
 }
 
 type member struct {
@@ -53,10 +56,12 @@ type member struct {
 	ref     mailbox.Ref
 }
 
-// digestMembers is up to how many members a group's plan is kept, and sent with
-// a digest of the members that it was made of: where they are still the same,
-// the message gets there in one round trip. The server makes the digest of what
-// it has, which for more members takes longer than to send them.
+// digestMembers is up to how many members a group's plan is sent with a digest
+// of the members that it was made of: where they are still the same, the message
+// gets there in one round trip. The server makes the digest of what it has,
+// which for more members takes longer than to send them. They are read then, and
+// if the reply is the same as that which the plan was made of, byte for byte,
+// the plan is still good, with the names as they stand in a message.
 const digestMembers = 100
 
 // GroupSend implements [layer.Layer]. To a group of up to 100 members it takes
@@ -72,7 +77,8 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 	if err := layer.ValidateGroup(group); err != nil {
 		return err
 	}
-	p, kept := c.plans.get(group)
+	p := c.plans.get(group)
+	kept := p != nil && p.digest != ""
 	if !kept {
 		read := &op{what: opMembers, key: c.groupKey(group)}
 		if err, _ := c.hostOf(group).try(ctx, read); err != nil {
@@ -105,7 +111,7 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 	for i, part := range parts {
 		o := &op{what: opFan, key: c.groupKey(group), name: group, fan: &fan{part, digest, make([][]byte, len(part.queues))}}
 		for k, q := range part.queues {
-			if o.fan.bodies[k], err = c.encode(msg, q.channels); err != nil {
+			if o.fan.bodies[k], err = c.encodeListed(msg, q); err != nil {
 				return nil, layer.NotSent(err)
 			}
 		}
@@ -152,20 +158,30 @@ func sendParts(ctx context.Context, ops []*op) error {
 // together share it, and the plan that the first of them makes: so what they
 // send goes together, too.
 type roster struct {
-	channels []string
+	reply    string   // the server's
+	channels []string // or what it said, if the reply had more in it
 	once     sync.Once
 	plan     *plan
 }
 
 func (r *roster) planned(c *Core, group string) *plan {
-	r.once.Do(func() { r.plan = c.newPlan(group, r.channels) })
+	r.once.Do(func() {
+		if r.reply != "" {
+			if p := c.plans.get(group); p != nil && p.reply == r.reply {
+				r.plan = p
+				return
+			}
+			r.channels = redisconn.Strings(r.reply)
+		}
+		r.plan = c.newPlan(group, r)
+	})
 	return r.plan
 }
 
-// newPlan makes the plan for a list of members, and keeps it if it is to be
-// used again.
-func (c *Core) newPlan(group string, members []string) *plan {
-	p := &plan{size: len(members)}
+// newPlan makes the plan for a list of members, and keeps it.
+func (c *Core) newPlan(group string, r *roster) *plan {
+	members := r.channels
+	p := &plan{reply: r.reply, size: len(members)}
 	at := map[string]*queue{}
 	hosts := make([]*part, len(c.hosts))
 	var order []string
@@ -196,15 +212,14 @@ func (c *Core) newPlan(group string, members []string) *plan {
 			hosts[i] = &part{host: c.hosts[i]}
 			p.parts = append(p.parts, hosts[i])
 		}
+		at[name].list = c.packed(at[name].channels)
 		hosts[i].queues = append(hosts[i].queues, *at[name])
 	}
 	if len(c.hosts) == 1 && len(members) <= digestMembers {
 		sum := sha1.Sum([]byte(strings.Join(members, "\n")))
 		p.digest = hex.EncodeToString(sum[:])
-		c.plans.put(group, p)
-	} else {
-		c.plans.drop(group)
 	}
+	c.plans.put(group, p)
 	return p
 }
 
@@ -218,29 +233,25 @@ type plans struct {
 // maxPlanNames bounds how many names the plans hold.
 const maxPlanNames = 200_000
 
-func (p *plans) get(group string) (made *plan, ok bool) {
+func (p *plans) get(group string) *plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	made, ok = p.m[group]
-	return made, ok
+	return p.m[group]
 }
 
 func (p *plans) put(group string, made *plan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropLocked(group)
+	if made.size > maxPlanNames {
+		return
+	}
 	if p.names+made.size > maxPlanNames {
 		clear(p.m)
 		p.names = 0
 	}
 	p.m[strings.Clone(group)] = made
 	p.names += made.size + 1
-}
-
-func (p *plans) drop(group string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.dropLocked(group)
 }
 
 func (p *plans) dropLocked(group string) {

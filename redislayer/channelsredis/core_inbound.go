@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/codec"
 	"github.com/channellayer/channellayer/layer/mailbox"
 )
 
@@ -29,6 +30,43 @@ func (c *Core) encode(msg layer.Message, address any) ([]byte, error) {
 	plain, err := c.options.SerializerFormat.Append(nil, msg, address)
 	if err != nil {
 		return nil, err
+	}
+	return c.fernet.seal(b, plain), nil
+}
+
+// packed returns the channels as they stand in a message of a group send, or nil
+// if that is not known of the format.
+func (c *Core) packed(channels []string) []byte {
+	if _, is := c.options.SerializerFormat.(MsgPack); !is {
+		return nil
+	}
+	encoded, err := MsgPack{}.Append(nil, layer.Message{}, channels)
+	if err != nil {
+		return nil
+	}
+	_, list, _ := codec.SplitAddressed(string(encoded))
+	return []byte(list)
+}
+
+// encodeListed is encode for the channels of a queue.
+func (c *Core) encodeListed(msg layer.Message, q queue) ([]byte, error) {
+	if q.list == nil {
+		return c.encode(msg, q.channels)
+	}
+	n := c.options.RandomPrefixLength
+	b := make([]byte, n, n+msg.Size()+len(q.list)+usualAddress)
+	c.random(b)
+	var head []byte
+	if c.fernet == nil {
+		head = b
+	}
+	plain, err := codec.AppendAddressed(head, msg, "")
+	if err != nil {
+		return nil, err
+	}
+	plain = append(plain[:len(plain)-1], q.list...) // in place of the empty name
+	if c.fernet == nil {
+		return plain, nil
 	}
 	return c.fernet.seal(b, plain), nil
 }

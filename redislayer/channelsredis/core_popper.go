@@ -281,11 +281,11 @@ func (p *popper) giveBack(conn *redisconn.Conn, key string, back []entry) {
 		args = append(args, e.score, e.member)
 	}
 	ctx := context.Background()
-	cmd := backScript.call(ctx, []string{key}, args...)
-	err := conn.Process(ctx, cmd)
+	words := backScript.words([]string{key}, args...)
+	err := conn.Do(ctx, words...).Err()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		if err = loadScripts(ctx, conn); err == nil {
-			err = conn.Process(ctx, redis.NewCmd(ctx, cmd.Args()...))
+			err = conn.Do(ctx, words...).Err()
 		}
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package channelsredis
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,11 +12,22 @@ import (
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
-// call is one command of a round trip and what its reply means.
+// call is what a round trip has for one queue or group, and what the reply
+// means.
 type call struct {
-	cmd   *redis.Cmd
-	ops   []*op
-	apply func(c *call, reply []any, value any)
+	ops      []*op
+	from, to int // its commands, in writer.out
+	left     int // how many replies are to come; of two, the last one counts
+
+	reply   any
+	refused error  // the server's error
+	text    string // in place of reply, if asText: it as it came
+	asText  bool
+
+	// What is done with the reply: first who has the turn takes what is the
+	// writer's, if there is that, and then the operations are finished.
+	hear  func(reply []any)
+	apply func(c *call, reply []any)
 }
 
 // Bounds of one script call. Lua takes no more than about 8,000 values at once,
@@ -24,6 +36,8 @@ const (
 	maxCallOps   = 1000
 	maxCallBytes = 1 << 20
 	maxEndKeys   = 1000
+
+	keepOut = 4 << 20 // a larger buffer for commands is let go
 )
 
 func (o *op) size() int {
@@ -39,67 +53,120 @@ func (o *op) size() int {
 // round runs the operations in one round trip. The error is that of the
 // connection; every operation is finished whatever happens.
 func (w *writer) round(ctx context.Context, conn *redisconn.Conn, ops []*op) error {
-	calls := w.plan(ctx, ops)
-	w.asked = w.c.now()
-	broken := exchange(ctx, conn, calls)
-	var forgotten []*call
-	for _, c := range calls {
-		if broken == nil && redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-			forgotten = append(forgotten, c)
-		}
+	calls := w.plan(ops)
+	err := w.send(conn, calls)
+	if err == nil {
+		conn.Pipe.Extend(w.c.options.Timeout)
+		err = receive(conn, calls)
 	}
-	if len(forgotten) > 0 {
-		if broken = loadScripts(ctx, conn); broken == nil {
-			for _, c := range forgotten {
-				c.cmd = redis.NewCmd(ctx, c.cmd.Args()...)
-			}
-			w.asked = w.c.now()
-			broken = exchange(ctx, conn, forgotten)
-		}
-	}
-	for _, c := range calls {
-		err := c.cmd.Err()
-		if err != nil && err != redis.Nil {
-			maybe := !redisconn.CertainlyNotRun(err)
-			for _, o := range c.ops {
-				o.maybe = maybe
-				o.finish(redisconn.Unavailable(err))
-			}
-			if broken == nil && redisconn.StaleServer(err) {
-				broken = err
-			}
-			continue
-		}
-		reply, _ := c.cmd.Val().([]any)
-		c.apply(c, reply, c.cmd.Val())
-	}
-	return broken
+	return w.complete(ctx, conn, calls, err)
 }
 
-// exchange sends the commands and reads the replies.
-func exchange(ctx context.Context, conn *redisconn.Conn, calls []*call) error {
-	if len(calls) == 1 {
-		conn.Process(ctx, calls[0].cmd)
-	} else {
-		conn.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, c := range calls {
-				p.Process(ctx, c.cmd)
-			}
-			return nil
-		})
-	}
+// send sends the commands of calls that were planned together.
+func (w *writer) send(conn *redisconn.Conn, calls []*call) error {
+	w.asked = w.c.now()
+	return conn.Pipe.Write(w.out[calls[0].from:calls[len(calls)-1].to], w.c.options.Timeout)
+}
+
+// receive reads the replies that are to come. The error is that of the
+// connection.
+func receive(conn *redisconn.Conn, calls []*call) error {
 	for _, c := range calls {
-		if err := c.cmd.Err(); err != nil && !redisconn.IsReply(err) {
-			return err
+		for c.left > 0 {
+			reply, err := conn.Pipe.Fetch()
+			if err != nil {
+				return err
+			}
+			if err := c.read(reply); err != nil {
+				return err
+			}
+			c.left--
 		}
 	}
 	return nil
 }
 
+// read takes a reply. The error means that it is none.
+func (c *call) read(reply []byte) error {
+	if c.asText && c.left == 1 && reply[0] == '*' {
+		c.text = string(reply)
+		return nil
+	}
+	value, err := redisconn.Read(reply)
+	if refused, ok := err.(redisconn.ReplyError); ok {
+		c.refused = refused
+		return nil
+	}
+	c.reply = value
+	return err
+}
+
+// complete finishes the operations of calls that were sent, of which the
+// replies were read unless the connection broke.
+func (w *writer) complete(ctx context.Context, conn *redisconn.Conn, calls []*call, broken error) error {
+	if broken == nil {
+		broken = w.callAgain(ctx, conn, calls)
+	}
+	for _, c := range calls {
+		err := c.refused
+		if err == nil && c.left > 0 {
+			err = broken
+		}
+		if err == nil {
+			if c.hear != nil {
+				c.hear(c.list())
+			}
+			c.apply(c, c.list())
+			continue
+		}
+		maybe := !redisconn.CertainlyNotRun(err)
+		for _, o := range c.ops {
+			o.maybe = maybe
+			o.finish(redisconn.Unavailable(err))
+		}
+		if broken == nil && redisconn.StaleServer(err) {
+			broken = err
+		}
+	}
+	return broken
+}
+
+// callAgain sends those calls again whose scripts the server has forgotten.
+func (w *writer) callAgain(ctx context.Context, conn *redisconn.Conn, calls []*call) error {
+	var forgotten []*call
+	for _, c := range calls {
+		if c.refused != nil && redis.HasErrorPrefix(c.refused, "NOSCRIPT") {
+			forgotten = append(forgotten, c)
+		}
+	}
+	if len(forgotten) == 0 {
+		return nil
+	}
+	if err := loadScripts(ctx, conn); err != nil {
+		return err
+	}
+	w.asked = w.c.now()
+	for _, c := range forgotten {
+		c.refused, c.left = nil, 1
+		if err := conn.Pipe.Write(w.out[c.from:c.to], w.c.options.Timeout); err != nil {
+			return err
+		}
+	}
+	return receive(conn, forgotten)
+}
+
+func (c *call) list() []any {
+	values, _ := c.reply.([]any)
+	return values
+}
+
 // plan makes the calls: what goes to one queue or group in as few as possible.
-func (w *writer) plan(ctx context.Context, ops []*op) []*call {
+func (w *writer) plan(ops []*op) []*call {
+	if w.out = w.out[:0]; cap(w.out) > keepOut {
+		w.out = nil
+	}
 	if len(ops) == 1 { // the common case of a lone sender
-		return []*call{w.callFor(ctx, ops)}
+		return []*call{w.callFor(ops)}
 	}
 	type place struct {
 		what   opKind
@@ -129,7 +196,7 @@ func (w *writer) plan(ctx context.Context, ops []*op) []*call {
 	for _, bucket := range buckets {
 		for len(bucket) > 0 {
 			n := fill(bucket)
-			calls = append(calls, w.callFor(ctx, bucket[:n]))
+			calls = append(calls, w.callFor(bucket[:n]))
 			bucket = bucket[n:]
 		}
 	}
@@ -149,7 +216,7 @@ func fill(ops []*op) int {
 }
 
 // callFor makes one call of operations of one kind on one key.
-func (w *writer) callFor(ctx context.Context, ops []*op) *call {
+func (w *writer) callFor(ops []*op) *call {
 	o, c := ops[0], w.c
 	keys := []string{o.key}
 	switch o.what {
@@ -160,11 +227,13 @@ func (w *writer) callFor(ctx context.Context, ops []*op) *call {
 		for _, o := range ops {
 			args = append(args, o.capacity, o.body)
 		}
-		return &call{ops: ops, apply: w.applySend, cmd: sendScript.call(ctx, keys, args...)}
+		call := w.call(ops, w.applySend, sendScript.words(keys, args...)...)
+		call.hear = w.told
+		return call
 	case opFan:
-		return w.fanCall(ctx, ops)
+		return w.fanCall(ops)
 	case opMembers:
-		return &call{ops: ops, apply: w.applyMembers, cmd: membersScript.call(ctx, keys, c.groupExpiryMicros())}
+		return w.membersCall(ops)
 	case opAdd, opDiscard:
 		args := []any{c.groupTTL()}
 		for _, o := range ops {
@@ -174,19 +243,46 @@ func (w *writer) callFor(ctx context.Context, ops []*op) *call {
 			}
 			args = append(args, what, o.name)
 		}
-		return &call{ops: ops, apply: applyDone, cmd: groupScript.call(ctx, keys, args...)}
+		return w.call(ops, applyDone, groupScript.words(keys, args...)...)
 	case opPrune:
-		return &call{ops: ops, apply: w.applyPrune, cmd: pruneScript.call(ctx, keys, c.expiryMicros())}
+		return w.call(ops, w.applyPrune, pruneScript.words(keys, c.expiryMicros())...)
 	case opEnd:
-		return &call{ops: ops, apply: applyCount, cmd: endScript.call(ctx, o.keys)}
+		return w.call(ops, applyCount, endScript.words(o.keys)...)
 	case opUnblock:
-		return &call{ops: ops, apply: applyCount, cmd: redis.NewCmd(ctx, "CLIENT", "UNBLOCK", o.id)}
+		return w.call(ops, applyCount, "CLIENT", "UNBLOCK", o.id)
 	}
-	return &call{ops: ops, apply: w.applyTime, cmd: redis.NewCmd(ctx, "TIME")}
+	call := w.call(ops, applyDone, "TIME")
+	call.hear = w.toldTime
+	return call
+}
+
+// call makes a call of one command.
+func (w *writer) call(ops []*op, apply func(*call, []any), words ...any) *call {
+	c := &call{ops: ops, from: len(w.out), left: 1, apply: apply}
+	w.out = redisconn.AppendCommand(w.out, words...)
+	c.to = len(w.out)
+	return c
+}
+
+// membersCall makes the call that forgets the members of a group that have
+// expired, and reads the others. It is no script, which would take several times
+// as long as the rest: the server would make a value of each name for it.
+func (w *writer) membersCall(ops []*op) *call {
+	key := ops[0].key
+	expired := (w.c.now()+w.clock.Load())/int64(time.Microsecond) - w.c.groupExpiryMicros()
+	c := w.call(ops, w.applyMembers, "ZREMRANGEBYSCORE", key, "-inf", seconds(expired))
+	w.out = redisconn.AppendCommand(w.out, "ZRANGE", key, 0, -1)
+	c.to, c.left, c.asText = len(w.out), 2, true
+	return c
+}
+
+// seconds is a time in microseconds as a score.
+func seconds(micros int64) string {
+	return strconv.FormatFloat(float64(micros)/1e6, 'f', 6, 64)
 }
 
 // fanCall makes the call that brings messages of one group to its queues here.
-func (w *writer) fanCall(ctx context.Context, ops []*op) *call {
+func (w *writer) fanCall(ops []*op) *call {
 	c, part, n := w.c, ops[0].fan.part, len(ops)
 	args := make([]any, 0, 6+len(part.queues)*(n+1))
 	args = append(args, c.expiryMicros(), c.queueTTL(), w.score, c.groupExpiryMicros(), ops[0].fan.digest, n)
@@ -199,7 +295,9 @@ func (w *writer) fanCall(ctx context.Context, ops []*op) *call {
 		}
 		w.filled[q.key] = c.now()
 	}
-	return &call{ops: ops, apply: w.applyFan, cmd: fanScript.call(ctx, keys, args...)}
+	call := w.call(ops, w.applyFan, fanScript.words(keys, args...)...)
+	call.hear = w.told
+	return call
 }
 
 // told takes the times of a reply, which come first.
@@ -210,8 +308,12 @@ func (w *writer) told(reply []any) {
 	w.score = max(w.score, number(reply, 1))
 }
 
-func (w *writer) applySend(c *call, reply []any, _ any) {
-	w.told(reply)
+// toldTime takes the reply of TIME.
+func (w *writer) toldTime(reply []any) {
+	w.setClock(number(reply, 0)*int64(time.Second/time.Microsecond) + number(reply, 1))
+}
+
+func (w *writer) applySend(c *call, reply []any) {
 	w.dropExpired(c.ops[0].key, number(reply, 2))
 	full := list(reply, 3) // in order
 	for i, o := range c.ops {
@@ -232,8 +334,7 @@ func errFull(channel string) error {
 	return layer.ErrChannelFull
 }
 
-func (w *writer) applyFan(c *call, reply []any, _ any) {
-	w.told(reply)
+func (w *writer) applyFan(c *call, reply []any) {
 	if number(reply, 2) == 1 {
 		members := &roster{channels: texts(list(reply, 3))}
 		for _, o := range c.ops {
@@ -254,22 +355,21 @@ func (w *writer) applyFan(c *call, reply []any, _ any) {
 	}
 }
 
-func (w *writer) applyMembers(c *call, reply []any, _ any) {
-	w.told(reply[:min(1, len(reply))])
-	members := &roster{channels: texts(list(reply, 1))}
+func (w *writer) applyMembers(c *call, _ []any) {
+	members := &roster{reply: c.text}
 	for _, o := range c.ops {
 		o.members = members
 		o.finish(nil)
 	}
 }
 
-func (w *writer) applyPrune(c *call, reply []any, _ any) {
+func (w *writer) applyPrune(c *call, reply []any) {
 	key := c.ops[0].key
 	w.dropExpired(key, number(reply, 0))
 	if left := number(reply, 1); left == 0 || w.filled[key] < w.c.now()-int64(w.c.options.Expiry+pruneGrace) {
 		delete(w.filled, key)
 	}
-	applyDone(c, nil, nil)
+	applyDone(c, nil)
 }
 
 // dropExpired counts what a script has removed from a queue.
@@ -279,17 +379,12 @@ func (w *writer) dropExpired(key string, n int64) {
 	}
 }
 
-func (w *writer) applyTime(c *call, reply []any, _ any) {
-	w.setClock(number(reply, 0)*int64(time.Second/time.Microsecond) + number(reply, 1))
-	applyDone(c, nil, nil)
+func applyCount(c *call, _ []any) {
+	c.ops[0].count, _ = c.reply.(int64)
+	applyDone(c, nil)
 }
 
-func applyCount(c *call, _ []any, value any) {
-	c.ops[0].count, _ = value.(int64)
-	applyDone(c, nil, nil)
-}
-
-func applyDone(c *call, _ []any, _ any) {
+func applyDone(c *call, _ []any) {
 	for _, o := range c.ops {
 		o.finish(nil)
 	}

@@ -16,15 +16,14 @@ var coreScriptFiles embed.FS
 type script struct{ source, hash string }
 
 var (
-	sendScript    = loadScript("send")
-	fanScript     = loadScript("fan")
-	membersScript = loadScript("members")
-	groupScript   = loadScript("group")
-	pruneScript   = loadScript("prune")
-	backScript    = loadScript("back")
-	endScript     = loadScript("end")
+	sendScript  = loadScript("send")
+	fanScript   = loadScript("fan")
+	groupScript = loadScript("group")
+	pruneScript = loadScript("prune")
+	backScript  = loadScript("back")
+	endScript   = loadScript("end")
 
-	coreScripts = []script{sendScript, fanScript, membersScript, groupScript, pruneScript, backScript, endScript}
+	coreScripts = []script{sendScript, fanScript, groupScript, pruneScript, backScript, endScript}
 )
 
 func loadScript(name string) script {
@@ -35,14 +34,14 @@ func loadScript(name string) script {
 	return script{string(b), redis.NewScript(string(b)).Hash()}
 }
 
-// call makes a command that runs the script.
-func (s script) call(ctx context.Context, keys []string, args ...any) *redis.Cmd {
+// words are those of a command that runs the script.
+func (s script) words(keys []string, args ...any) []any {
 	words := make([]any, 0, 3+len(keys)+len(args))
 	words = append(words, "EVALSHA", s.hash, len(keys))
 	for _, k := range keys {
 		words = append(words, k)
 	}
-	return redis.NewCmd(ctx, append(words, args...)...)
+	return append(words, args...)
 }
 
 // evalArgs are the words of a command that runs the script without it being

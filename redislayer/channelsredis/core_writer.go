@@ -17,11 +17,11 @@ import (
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
-// writer is all that a Core writes to one host. One goroutine owns it and the
-// one connection it writes on. Callers queue their operations; those that come
-// while a round trip is under way leave together in the next. All that leaves
-// together comes from callers that wait at the same time, so none of it has to
-// keep an order.
+// writer is all that a Core writes to one host, on one connection. A caller that
+// finds it free uses it itself. Otherwise callers queue their operations; those
+// that come while a round trip is under way leave together in the next, which
+// the writer's goroutine makes. All that leaves together comes from callers that
+// wait at the same time, so none of it has to keep an order.
 type writer struct {
 	c        *Core
 	host     int
@@ -34,9 +34,15 @@ type writer struct {
 	closing  bool
 	lostFrom time.Time // since when messages may have been lost, or zero
 	lostWhy  string
+	conn     *redisconn.Conn // nil while there is none to be used
+	turn     turn
+	wanted   bool          // the goroutine waits for its turn
+	pending  []*call       // that a caller has left
+	broken   error         // how a caller found the connection
 	wake     chan struct{} // has room for one
 
-	// Only the writer's goroutine uses these.
+	// Only who has the turn uses these.
+	out      []byte           // what a round trip sends
 	filled   map[string]int64 // when a message was last put into a queue
 	score    int64            // the highest given to a message of this process, in microseconds
 	last     int64            // the id of the last connection
@@ -45,6 +51,8 @@ type writer struct {
 	asked    int64            // when the round trip under way began, on the layer's clock
 	clockAt  int64            // when clock was set; 0 if never with this server
 	clockIn  int64            // how long the round trip took that told it
+
+	pruning bool // the goroutine looks for what has expired; it alone changes it, guarded by mu
 
 	clock     atomic.Int64 // the server's clock minus the layer's, in nanoseconds
 	connected atomic.Bool
@@ -222,50 +230,75 @@ func (w *writer) tellLost() {
 
 // serve runs what is queued until the connection fails.
 func (w *writer) serve(ctx context.Context, conn *redisconn.Conn) error {
+	w.begin(conn)
+	defer w.end(ctx, conn)
 	beat := time.NewTimer(beatInterval)
 	defer beat.Stop()
 	prune := time.NewTicker(max(min(maxPruneInterval, w.c.options.Expiry/4), minPruneInterval))
 	defer prune.Stop()
+	var beatDue, pruneDue bool
 	for {
-		ops, closing := w.take()
-		if len(ops) == 0 {
-			if closing {
-				return nil
-			}
+		next := w.take(beatDue || pruneDue)
+		switch {
+		case next.broken != nil:
+			return w.complete(ctx, conn, next.pending, next.broken)
+		case next.idle && next.closing, next.wait && ctx.Err() != nil:
+			return nil
+		case next.idle:
 			var due <-chan time.Time
-			if len(w.filled) > 0 {
+			if w.pruning {
 				due = prune.C
 			}
 			select {
 			case <-w.wake:
 			case <-beat.C:
-				if err := w.readClock(ctx, conn); err != nil {
-					return err
-				}
-				beat.Reset(beatInterval)
+				beatDue = true
 			case <-due:
-				if err := w.prune(ctx, conn); err != nil {
-					return err
-				}
+				pruneDue = true
 			case <-ctx.Done():
 				return nil
 			}
 			continue
+		case next.wait:
+			select {
+			case <-w.wake:
+			case <-ctx.Done():
+			}
+			continue
 		}
-		if err := w.round(ctx, conn, ops); err != nil {
-			return err
+		if len(next.pending) > 0 {
+			if err := w.complete(ctx, conn, next.pending, receive(conn, next.pending)); err != nil {
+				return err
+			}
+			continue
 		}
-		w.tellLost()
+		if len(next.ops) > 0 {
+			if err := w.round(ctx, conn, next.ops); err != nil {
+				return err
+			}
+			w.tellLost()
+		}
+		if beatDue {
+			if err := w.readClock(ctx, conn); err != nil {
+				return err
+			}
+			beatDue = false
+			beat.Reset(beatInterval)
+		}
 		select {
 		case <-prune.C:
+			pruneDue = true
+		default:
+		}
+		if pruneDue {
 			if err := w.prune(ctx, conn); err != nil {
 				return err
 			}
-		default:
+			pruneDue = false
 		}
-		if len(ops) > 1 {
+		if len(next.ops) > 1 {
 			// Those whose calls have just returned may call again at once.
-			w.await(len(ops))
+			w.await(len(next.ops))
 		}
 	}
 }
@@ -284,24 +317,6 @@ func (w *writer) await(served int) {
 		had = n
 		runtime.Gosched()
 	}
-}
-
-// take takes what is queued, within the bounds of a round trip.
-func (w *writer) take() (ops []*op, closing bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(w.queued) && n < maxRoundOps && (n == 0 || bytes+w.queued[n].size() <= maxRoundBytes) {
-		bytes += w.queued[n].size()
-		w.queued[n].taken = true
-		n++
-	}
-	ops = w.queued[:n:n]
-	w.queued = w.queued[n:]
-	if len(w.queued) == 0 {
-		w.queued = nil
-	}
-	return ops, w.closing
 }
 
 // fail ends all that is queued: it was certainly not sent.

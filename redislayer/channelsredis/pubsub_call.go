@@ -3,6 +3,7 @@ package channelsredis
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
@@ -46,11 +47,21 @@ func (p *publisher) send(ctx context.Context, m *publish) error {
 func (p *publisher) try(ctx context.Context, m *publish) (err error, maybe bool) {
 	wait := waiters.Get().(*waiter)
 	m.done = wait.done
-	if err := p.enqueue(m); err != nil {
+	c, err := p.claimOrEnqueue(m)
+	if err != nil {
 		waiters.Put(wait)
 		return err, false
 	}
-	wait.timeout.Reset(p.h.l.options.Timeout)
+	limit := p.h.l.options.Timeout
+	if c != nil {
+		began := time.Now()
+		if p.callNow(ctx, c, m, wait) {
+			waiters.Put(wait)
+			return m.result()
+		}
+		limit -= time.Since(began)
+	}
+	wait.timeout.Reset(limit)
 	select {
 	case <-wait.done:
 		wait.timeout.Stop()
@@ -87,19 +98,29 @@ func (m *publish) result() (err error, maybe bool) {
 	return redisconn.Unavailable(m.err), m.maybe
 }
 
-// enqueue queues a message, or says why that cannot be.
-func (p *publisher) enqueue(m *publish) error {
+// claimOrEnqueue gives its caller the turn and the connection, if it may have
+// them; otherwise it queues the message, or says why that cannot be.
+func (p *publisher) claimOrEnqueue(m *publish) (*pubsubConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closing:
-		return layer.ErrClosed
+		return nil, layer.ErrClosed
 	case p.down != nil:
-		return redisconn.Unavailable(p.down)
+		return nil, redisconn.Unavailable(p.down)
 	}
+	c := p.claimLocked(m)
+	if c == nil {
+		p.enqueueLocked(m)
+	}
+	return c, nil
+}
+
+func (p *publisher) enqueueLocked(m *publish) {
 	p.queued = append(p.queued, m)
-	nudge(p.wake)
-	return nil
+	if p.turn == turnFree { // who has the turn looks
+		nudge(p.wake)
+	}
 }
 
 // poke makes the publisher look whether its connection, too, is lost: better
@@ -108,8 +129,7 @@ func (p *publisher) poke() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.down == nil && !p.closing {
-		p.queued = append(p.queued, &publish{echo: true, probe: true, done: make(chan struct{}, 1)})
-		nudge(p.wake)
+		p.enqueueLocked(&publish{echo: true, probe: true, done: make(chan struct{}, 1)})
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
-// publisher publishes on one host. One goroutine owns it and its connection;
-// messages that come while a round trip is under way leave together in the
-// next.
+// publisher publishes on one host, on one connection. A caller that finds it
+// free uses it itself; messages that come while a round trip is under way leave
+// together in the next, which the publisher's goroutine makes.
 //
 // What this process itself is subscribed to is published with an echo: after
 // all that leaves together goes one more message, with a number, to a channel
@@ -32,13 +32,18 @@ type publisher struct {
 	queued  []*publish
 	down    error // why the last attempt to connect failed: calls fail at once
 	closing bool
-	lost    serverConn    // a connection that failed and may not have ended at the server
+	lost    serverConn  // a connection that failed and may not have ended at the server
+	conn    *pubsubConn // nil while there is none to be used
+	turn    turn
+	wanted  bool          // the goroutine waits for its turn
+	pending *publish      // that a caller has left
+	broken  error         // how a caller found the connection
 	wake    chan struct{} // has room for one
 	done    chan struct{}
 
 	strays atomic.Int64 // reasons why what was published may yet come when nobody waits for it
 
-	// Only the goroutine uses these.
+	// Only who has the turn uses these.
 	buffer   []byte
 	sequence uint64 // of echoes
 }
@@ -150,19 +155,27 @@ func (p *publisher) failQueued(err error) (closing bool) {
 // serve publishes what is queued until the connection fails, or all is done
 // and the publisher is to end: then it returns nil.
 func (p *publisher) serve(c *pubsubConn) error {
-	served := 0
-	for {
+	p.begin(c)
+	defer p.takeBack(c)
+	for served := 0; ; {
 		p.await(served)
-		batch, closing := p.take()
-		if served = len(batch); served == 0 {
-			if closing {
-				return nil
+		next := p.take()
+		served = len(next.batch)
+		switch {
+		case next.pending != nil:
+			if err := p.collect(c, []*publish{next.pending}, next.broken); err != nil {
+				return err
 			}
+		case next.broken != nil:
+			return next.broken
+		case !next.wait:
+			if err := p.publish(c, next.batch); err != nil {
+				return err
+			}
+		case next.closing:
+			return nil
+		default:
 			<-p.wake
-			continue
-		}
-		if err := p.publish(c, batch); err != nil {
-			return err
 		}
 	}
 }
@@ -183,24 +196,9 @@ func (p *publisher) await(served int) {
 	}
 }
 
-func (p *publisher) take() (batch []*publish, closing bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n, size := 0, 0
-	for n < len(p.queued) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
-		size += len(p.queued[n].body)
-		n++
-	}
-	batch = p.queued[:n:n]
-	if p.queued = p.queued[n:]; len(p.queued) == 0 {
-		p.queued = nil
-	}
-	return batch, p.closing
-}
-
 // publish makes one round trip. It finishes every message whatever happens.
 func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
-	b, echo, comesBack := p.buffer[:0], false, false
+	b, echo := p.buffer[:0], false
 	for _, m := range batch {
 		switch {
 		case m.ask:
@@ -208,7 +206,7 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 		case m.channel != "":
 			b = appendCommand(b, "PUBLISH", m.channel, m.body)
 		}
-		echo, comesBack = echo || m.echo, comesBack || m.comesBack()
+		echo = echo || m.echo
 	}
 	if echo {
 		p.sequence++
@@ -217,6 +215,19 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	if p.buffer = b; cap(b) > 4*maxBatchBytes {
 		p.buffer = nil
 	}
+	err := c.Pipe.Write(b, c.timeout)
+	if err == nil {
+		c.Pipe.Extend(c.quiet)
+	}
+	return p.collect(c, batch, err)
+}
+
+// collect reads the replies to what was published, unless that failed.
+func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
+	echo, comesBack := false, false
+	for _, m := range batch {
+		echo, comesBack = echo || m.echo, comesBack || m.comesBack()
+	}
 	var heard, probes []*publish // finished when the echo is heard, and when it is published
 	// unheard is told what becomes of those who wait for the echo in vain.
 	unheard := func() {
@@ -224,14 +235,9 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 			p.h.sub.doubt(p.sequence)
 		}
 	}
-	err := c.write(b)
 	for i, m := range batch {
 		if err == nil && m.channel != "" {
-			if m.ask {
-				m.receivers, err = c.subscribers()
-			} else {
-				m.receivers, err = c.integer()
-			}
+			m.receivers, err = c.receivers(m.ask)
 			var refused serverError
 			if errors.As(err, &refused) {
 				p.finish(refused, !redisconn.CertainlyNotRun(refused), m)
@@ -259,7 +265,7 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 	if !echo {
 		return nil
 	}
-	receivers, err := c.integer()
+	receivers, err := c.receivers(false)
 	var refused serverError
 	if errors.As(err, &refused) {
 		unheard()

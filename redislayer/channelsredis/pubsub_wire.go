@@ -117,48 +117,56 @@ func appendBulk[T string | []byte](b []byte, s T) []byte {
 }
 
 // serverError is an error reply.
-type serverError string
-
-func (e serverError) Error() string { return string(e) }
-
-// RedisError makes it one of the library's error replies.
-func (serverError) RedisError() {}
-
-var _ redis.Error = serverError("")
+type serverError = redisconn.ReplyError
 
 var errProtocol = errors.New("the server does not speak RESP2")
 
+// receivers waits for the reply to a PUBLISH, or, where it was asked, to a
+// PUBSUB NUMSUB.
+func (c *pubsubConn) receivers(asked bool) (int64, error) {
+	reply, err := c.Pipe.Fetch()
+	if redisconn.IsTimeout(err) {
+		c.Pipe.Extend(stallGrace)
+		reply, err = c.Pipe.Fetch()
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case asked:
+		return subscribers(reply)
+	}
+	return integer(reply)
+}
+
 // integer reads the reply to a PUBLISH: a number, or an error reply.
-func (c *pubsubConn) integer() (int64, error) {
-	line, err := c.line()
+func integer(reply []byte) (int64, error) {
+	value, err := redisconn.Read(reply)
 	if err != nil {
 		return 0, err
 	}
-	switch line[0] {
-	case ':':
-		return strconv.ParseInt(string(line[1:]), 10, 64)
-	case '-':
-		return 0, serverError(line[1:])
+	n, ok := value.(int64)
+	if !ok {
+		return 0, fmt.Errorf("%w: %.40q", errProtocol, reply)
 	}
-	return 0, fmt.Errorf("%w: %.40q", errProtocol, line)
+	return n, nil
 }
 
 // subscribers reads the reply to a PUBSUB NUMSUB for one channel: its name, and
 // a number.
-func (c *pubsubConn) subscribers() (int64, error) {
-	line, err := c.line()
-	switch {
-	case err != nil:
-		return 0, err
-	case line[0] == '-':
-		return 0, serverError(line[1:])
-	case string(line) != "*2":
-		return 0, fmt.Errorf("%w: %.40q", errProtocol, line)
-	}
-	if _, _, err := c.bulk(0); err != nil {
+func subscribers(reply []byte) (int64, error) {
+	value, err := redisconn.Read(reply)
+	if err != nil {
 		return 0, err
 	}
-	return c.integer()
+	pair, _ := value.([]any)
+	if len(pair) != 2 {
+		return 0, fmt.Errorf("%w: %.40q", errProtocol, reply)
+	}
+	n, ok := pair[1].(int64)
+	if !ok {
+		return 0, fmt.Errorf("%w: %.40q", errProtocol, reply)
+	}
+	return n, nil
 }
 
 // push is what comes on a subscribed connection. The bytes are good until the

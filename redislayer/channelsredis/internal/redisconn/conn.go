@@ -25,6 +25,9 @@ type Conn struct {
 	// UNBLOCK.
 	ID int64
 
+	// Pipe is the connection below the client library.
+	Pipe *Pipe
+
 	// RunID is another after every restart of the server, and on every server.
 	RunID string
 
@@ -57,7 +60,7 @@ func Connect(parent context.Context, settings *redis.Options, timeout, read time
 	}
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
-	c := &Conn{client: client, Conn: client.Conn()}
+	c := &Conn{client: client, Conn: client.Conn(), Pipe: newPipe(dialled)}
 	// Below the client, which may not be closed while it is in use (in
 	// v9.23 that is a data race with the end of a command).
 	c.ended = context.AfterFunc(parent, func() { dialled.Close() })

@@ -1,0 +1,156 @@
+package channelsredis
+
+import (
+	"context"
+
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// turn is who uses a writer's connection: its goroutine, or a caller who found
+// it free, and makes a round trip of its own. To hand an operation over to the
+// goroutine, and its result back, takes a good part of what a lone sender
+// waits.
+type turn byte
+
+const (
+	turnFree turn = iota
+	turnWriter
+	turnCaller
+)
+
+// maxCallNow bounds what a caller writes itself: so much a connection takes at
+// once, where nothing else is on its way.
+const maxCallNow = 16 << 10
+
+// claimLocked gives a caller the turn, and the connection, if there is nothing
+// to do before its operation.
+func (w *writer) claimLocked(o *op) *redisconn.Conn {
+	if w.turn != turnFree || w.conn == nil || w.closing || w.down != nil || w.broken != nil ||
+		w.wanted || len(w.queued) > 0 || len(w.pending) > 0 || o.size() > maxCallNow {
+		return nil
+	}
+	w.turn = turnCaller
+	return w.conn
+}
+
+// callNow carries out an operation on the connection that its caller has
+// claimed. If ctx ends meanwhile, or it does not go as it should, it leaves the
+// rest to the writer's goroutine, and reports false: the operation is then as
+// if it had been queued, and taken.
+func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait *waiter) bool {
+	o.taken, o.done = true, nil
+	calls := w.plan([]*op{o})
+	interrupted := false
+	err := w.send(conn, calls)
+	if err == nil && ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			conn.Pipe.Interrupt()
+			wait.done <- struct{}{}
+		})
+		err = receive(conn, calls)
+		if !stop() {
+			<-wait.done
+			interrupted = true
+		}
+	} else if err == nil {
+		err = receive(conn, calls)
+	}
+	if interrupted && redisconn.IsTimeout(err) {
+		conn.Pipe.Extend(w.c.options.Timeout)
+		err = nil // the writer's goroutine goes on to read
+	}
+	c := calls[0]
+	if err != nil || c.left > 0 || c.refused != nil {
+		o.done = wait.done
+		w.release(calls, err)
+		return false
+	}
+	// The turn ends before an observer is told of a drop: it may send.
+	if c.hear != nil {
+		c.hear(c.list())
+	}
+	w.release(nil, nil)
+	c.apply(c, c.list())
+	return true
+}
+
+// release ends a caller's turn. It leaves pending to the writer's goroutine, and
+// tells it that the connection is broken.
+func (w *writer) release(pending []*call, broken error) {
+	w.mu.Lock()
+	w.turn = turnFree
+	w.pending, w.broken = pending, broken
+	nudge := w.wanted || w.closing || broken != nil || len(pending) > 0 || len(w.queued) > 0 ||
+		!w.pruning && len(w.filled) > 0
+	w.mu.Unlock()
+	if nudge {
+		w.nudge()
+	}
+}
+
+// work is what the writer's goroutine does next.
+type work struct {
+	wait    bool // a caller has the turn, and will nudge
+	idle    bool // nothing
+	closing bool
+	broken  error
+	pending []*call
+	ops     []*op
+}
+
+// take takes the turn and what is to be done, within the bounds of a round trip,
+// if that is anything, or due.
+func (w *writer) take(due bool) work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.turn == turnCaller {
+		w.wanted = true
+		return work{wait: true}
+	}
+	w.turn, w.wanted = turnWriter, false
+	if len(w.pending) > 0 || w.broken != nil { // what is queued comes later
+		next := work{pending: w.pending, broken: w.broken}
+		w.pending, w.broken = nil, nil
+		return next
+	}
+	n, bytes := 0, 0
+	for n < len(w.queued) && n < maxRoundOps && (n == 0 || bytes+w.queued[n].size() <= maxRoundBytes) {
+		bytes += w.queued[n].size()
+		w.queued[n].taken = true
+		n++
+	}
+	next := work{ops: w.queued[:n:n], closing: w.closing, idle: n == 0 && !due}
+	w.queued = w.queued[n:]
+	if len(w.queued) == 0 {
+		w.queued = nil
+	}
+	if next.idle && !w.closing {
+		w.turn, w.pruning = turnFree, len(w.filled) > 0
+	}
+	return next
+}
+
+// begin lets the connection be used.
+func (w *writer) begin(conn *redisconn.Conn) {
+	w.mu.Lock()
+	w.conn, w.turn = conn, turnWriter
+	w.mu.Unlock()
+}
+
+// end takes the connection back: a caller that uses it fails.
+func (w *writer) end(ctx context.Context, conn *redisconn.Conn) {
+	w.mu.Lock()
+	w.conn = nil
+	for w.turn == turnCaller {
+		w.wanted = true
+		w.mu.Unlock()
+		conn.Pipe.Interrupt()
+		<-w.wake
+		w.mu.Lock()
+	}
+	w.turn = turnWriter
+	pending := w.pending
+	w.pending, w.broken = nil, nil
+	w.mu.Unlock()
+	w.complete(ctx, conn, pending, errTimeout)
+}

@@ -1,0 +1,145 @@
+package channelsredis
+
+import (
+	"context"
+	"errors"
+
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+)
+
+// As with Core, a caller who finds the connection free makes the round trip
+// itself: see [turn].
+
+// claimLocked gives a caller the turn, and the connection, if there is nothing
+// to do before its message, and no echo after it.
+func (p *publisher) claimLocked(m *publish) *pubsubConn {
+	if p.turn != turnFree || p.conn == nil || p.closing || p.down != nil || p.broken != nil ||
+		p.wanted || len(p.queued) > 0 || p.pending != nil ||
+		m.channel == "" || m.echo || m.ask || len(m.body) > maxCallNow {
+		return nil
+	}
+	p.turn = turnCaller
+	return p.conn
+}
+
+// callNow publishes a message on the connection that its caller has claimed. If
+// the reply does not come before ctx ends, or the deadline, or the connection
+// fails, it leaves the rest to the publisher's goroutine, and reports false.
+func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait *waiter) bool {
+	m.done = nil
+	p.buffer = appendCommand(p.buffer[:0], "PUBLISH", m.channel, m.body)
+	var reply []byte
+	err := c.Pipe.Write(p.buffer, c.timeout)
+	if err == nil && ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			c.Pipe.Interrupt()
+			wait.done <- struct{}{}
+		})
+		reply, err = c.Pipe.Fetch()
+		if !stop() {
+			<-wait.done
+		}
+	} else if err == nil {
+		reply, err = c.Pipe.Fetch()
+	}
+	if err == nil {
+		m.receivers, err = integer(reply)
+	}
+	var refused serverError
+	switch {
+	case err == nil:
+	case errors.As(err, &refused):
+		m.err, m.maybe = refused, !redisconn.CertainlyNotRun(refused)
+	default:
+		m.done = wait.done
+		if redisconn.IsTimeout(err) { // the publisher's goroutine goes on to read
+			if c.Pipe.Extend(stallGrace); ctx.Err() != nil {
+				c.Pipe.Extend(c.quiet)
+			}
+			err = nil
+		}
+		p.release(m, err)
+		return false
+	}
+	p.release(nil, nil)
+	return true
+}
+
+// release ends a caller's turn. It leaves pending to the publisher's goroutine,
+// and tells it that the connection is broken.
+func (p *publisher) release(pending *publish, broken error) {
+	p.mu.Lock()
+	p.turn = turnFree
+	p.pending, p.broken = pending, broken
+	wanted := p.wanted || p.closing || broken != nil || pending != nil || len(p.queued) > 0
+	p.mu.Unlock()
+	if wanted {
+		nudge(p.wake)
+	}
+}
+
+// publishing is what the publisher's goroutine does next.
+type publishing struct {
+	wait    bool // a caller has the turn, and will nudge; or there is nothing to do
+	closing bool
+	broken  error
+	pending *publish
+	batch   []*publish
+}
+
+// take takes the turn, and what is to be done.
+func (p *publisher) take() publishing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turn == turnCaller {
+		p.wanted = true
+		return publishing{wait: true}
+	}
+	p.turn, p.wanted = turnWriter, false
+	if p.pending != nil || p.broken != nil { // what is queued comes later
+		next := publishing{pending: p.pending, broken: p.broken}
+		p.pending, p.broken = nil, nil
+		return next
+	}
+	n, size := 0, 0
+	for n < len(p.queued) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
+		size += len(p.queued[n].body)
+		n++
+	}
+	next := publishing{batch: p.queued[:n:n], wait: n == 0, closing: p.closing}
+	if p.queued = p.queued[n:]; len(p.queued) == 0 {
+		p.queued = nil
+	}
+	if next.wait && !p.closing {
+		p.turn = turnFree
+	}
+	return next
+}
+
+// begin lets the connection be used.
+func (p *publisher) begin(c *pubsubConn) {
+	p.mu.Lock()
+	p.conn, p.turn = c, turnWriter
+	p.mu.Unlock()
+}
+
+// takeBack ends that: a caller that uses the connection fails.
+func (p *publisher) takeBack(c *pubsubConn) {
+	p.mu.Lock()
+	p.conn = nil
+	for p.turn == turnCaller {
+		p.wanted = true
+		p.mu.Unlock()
+		c.Pipe.Interrupt()
+		<-p.wake
+		p.mu.Lock()
+	}
+	p.turn = turnWriter
+	pending := p.pending
+	p.pending, p.broken = nil, nil
+	p.mu.Unlock()
+	if pending != nil {
+		p.fails(c)
+		p.finish(errTimeout, true, pending)
+	}
+}

@@ -1,0 +1,134 @@
+package channelsredis_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/internal/redistest"
+	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis"
+)
+
+// openers open either layer, with room for what the tests send.
+var openers = map[string]func(*testing.T, *redistest.Server) layer.Layer{
+	"Core": func(t *testing.T, server *redistest.Server) layer.Layer {
+		return openOne(t, server, channelsredis.Options{Capacity: 10_000})
+	},
+	"PubSub": func(t *testing.T, server *redistest.Server) layer.Layer {
+		return openPubSub(t, []string{server.URL()}, channelsredis.Options{Capacity: 10_000})
+	},
+}
+
+// A lone caller uses the connection itself. It leaves when its ctx ends, and the
+// connection is as good as before: what it was sent is run, nothing comes twice
+// or in another's place.
+func TestLoneCallerLeaves(t *testing.T) {
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			server := redistest.Start(t, redistest.Config{})
+			sender, receiver := open(t, server), open(t, server)
+			channel := newOwn(t, receiver)
+			require.NoError(t, receiver.GroupAdd(ctx, "room", channel))
+			require.NoError(t, sender.GroupSend(ctx, "room", note(-1)))
+			require.EqualValues(t, -1, next(t, receiver, channel).Int("n"))
+			client := server.Client(t)
+			connections := func() string {
+				_, rest, _ := strings.Cut(client.Info(ctx, "stats").Val(), "total_connections_received:")
+				made, _, _ := strings.Cut(rest, "\r")
+				return made
+			}
+			before := connections()
+			for n := range 5 {
+				server.Pause()
+				leaving, leave := context.WithCancel(ctx)
+				time.AfterFunc(20*time.Millisecond, leave)
+				send := func(ctx context.Context) error {
+					if n%2 == 0 {
+						return sender.Send(ctx, channel, note(2*n))
+					}
+					return sender.GroupSend(ctx, "room", note(2*n))
+				}
+				began := time.Now()
+				err := send(leaving)
+				require.ErrorIs(t, err, layer.ErrMaybeSent)
+				require.ErrorIs(t, err, context.Canceled)
+				require.Less(t, time.Since(began), time.Second, "to leave")
+				err = send(leaving)
+				require.ErrorIs(t, err, layer.ErrNotSent, "with a ctx that has ended")
+
+				// Who comes now waits behind it.
+				impatient, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+				err = send(impatient)
+				stop()
+				require.ErrorIs(t, err, layer.ErrNotSent)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+
+				server.Resume()
+				require.NoError(t, sender.Send(ctx, channel, note(2*n+1)))
+				for _, want := range []int{2 * n, 2*n + 1} {
+					require.EqualValues(t, want, next(t, receiver, channel).Int("n"))
+				}
+			}
+			silent(t, receiver, channel)
+			require.NotEmpty(t, before)
+			require.Equal(t, before, connections(), "connections made")
+		})
+	}
+}
+
+// Callers who come one at a time, and callers who come together, take turns
+// without losing or confusing anything, while some leave at any time.
+func TestLoneAndTogether(t *testing.T) {
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			server := redistest.Start(t, redistest.Config{})
+			sender, receiver := open(t, server), open(t, server)
+			const senders, each = 3, 400
+			var channels [senders]string
+			for s := range channels {
+				channels[s] = newOwn(t, receiver)
+			}
+			var sent [senders][]bool // certainly
+			var all sync.WaitGroup
+			for s := range senders {
+				all.Go(func() {
+					for n := range each {
+						limited, cancel := ctx, context.CancelFunc(func() {})
+						if n%3 == 0 {
+							limited, cancel = context.WithTimeout(ctx, time.Duration(n)*time.Microsecond)
+						}
+						err := sender.Send(limited, channels[s], note(n))
+						cancel()
+						if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("sender %d, message %d: %v", s, n, err)
+						}
+						sent[s] = append(sent[s], err == nil)
+						if n%7 == 0 {
+							time.Sleep(time.Duration(s) * 100 * time.Microsecond) // so that they meet in other ways
+						}
+					}
+				})
+			}
+			all.Wait()
+			for s := range senders {
+				require.NoError(t, sender.Send(ctx, channels[s], note(each)))
+				for last := -1; last < each; {
+					n := int(next(t, receiver, channels[s]).Int("n"))
+					require.Greater(t, n, last, "in order, and once")
+					for missed := last + 1; missed < n; missed++ {
+						require.False(t, sent[s][missed], "message %d was sent and did not arrive", missed)
+					}
+					last = n
+				}
+			}
+		})
+	}
+}
