@@ -2,6 +2,7 @@ package pypeer
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -15,10 +16,27 @@ type Options struct {
 	Capacity        int
 	ChannelCapacity map[string]int
 	Keys            []string // symmetric_encryption_keys
+
+	// From 4.2.1 on; see HasSerializers.
+	SerializerFormat string
+	NoRandomPrefix   bool // random_prefix_length is 0
+
+	// In place of Hosts, host:port of the sentinels that know where the server
+	// is, and its name with them.
+	Sentinels  []string
+	MasterName string
 }
 
 func (o Options) settings() map[string]any {
 	s := map[string]any{"hosts": o.Hosts}
+	if o.Sentinels != nil {
+		var sentinels [][]string
+		for _, addr := range o.Sentinels {
+			host, port, _ := strings.Cut(addr, ":")
+			sentinels = append(sentinels, []string{host, port})
+		}
+		s["hosts"] = []any{map[string]any{"sentinels": sentinels, "master_name": o.MasterName}}
+	}
 	if o.Prefix != "" {
 		s["prefix"] = o.Prefix
 	}
@@ -36,6 +54,12 @@ func (o Options) settings() map[string]any {
 	}
 	if o.Keys != nil {
 		s["symmetric_encryption_keys"] = o.Keys
+	}
+	if o.SerializerFormat != "" {
+		s["serializer_format"] = o.SerializerFormat
+	}
+	if o.NoRandomPrefix {
+		s["random_prefix_length"] = 0
 	}
 	return s
 }

@@ -11,6 +11,21 @@
 // testneed). The process ends with its test, or with the test program if that
 // dies.
 //
+// # Another version
+//
+// Debian's channels_redis is 4.0.0. To test with another, name a directory that
+// holds it, such as a checkout of its repository, in the environment. Versions from
+// 4.3 on need a later channels, too, which may be in the same directory (4.3.2
+// works with Debian's Django 3.2 as far as is needed here):
+//
+//	git clone --branch 4.3.0 https://github.com/django/channels_redis /tmp/later
+//	git clone --branch 4.3.2 https://github.com/django/channels /tmp/channels
+//	cp -r /tmp/channels/channels /tmp/later
+//	CHANNELLAYER_CHANNELS_REDIS=/tmp/later go test -run 'Interop|Python' ./redislayer/channelsredis
+//
+// What it needs besides is Debian's. Tests of what only later versions have (see
+// [HasSerializers]) are there only then.
+//
 // # Errors
 //
 // Methods fail the test if Python raises, and must be called from the test's own
@@ -31,7 +46,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,28 +102,87 @@ func IsType(err error, class string) bool {
 // errEnded is the error of calls to a process that is gone.
 var errEnded = errors.New("pypeer: the Python process has ended")
 
-var installed = sync.OnceValue(func() error {
-	out, err := exec.Command(Interpreter, "-c", "import channels, channels_redis.core, channels_redis.pubsub, cryptography").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %.500s", err, out)
+// Directory is the environment variable that names the directory of another
+// version of channels_redis.
+const Directory = "CHANNELLAYER_CHANNELS_REDIS"
+
+// python makes a command that runs a script. The directory that was given, if
+// any, comes before Debian's packages.
+func python(script string) *exec.Cmd {
+	cmd := exec.Command(Interpreter, "-c", script)
+	if dir := os.Getenv(Directory); dir != "" {
+		path := dir
+		if others := os.Getenv("PYTHONPATH"); others != "" {
+			path += string(filepath.ListSeparator) + others
+		}
+		cmd.Env = append(os.Environ(), "PYTHONPATH="+path)
 	}
-	return nil
+	return cmd
+}
+
+// found is which channels_redis there is.
+type found struct {
+	Version     string `json:"version"`
+	File        string `json:"file"`
+	Serializers bool   `json:"serializers"`
+	err         error
+}
+
+const lookScript = `
+import importlib.util, json
+import channels, channels_redis.core, channels_redis.pubsub, cryptography
+print(json.dumps({
+    "version": channels_redis.__version__, "file": channels_redis.__file__,
+    "serializers": importlib.util.find_spec("channels_redis.serializers") is not None,
+}))`
+
+var look = sync.OnceValue(func() (f found) {
+	out, err := python(lookScript).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %.500s", err, exit.Stderr)
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &f)
+	}
+	if dir := os.Getenv(Directory); err == nil && dir != "" && !within(dir, f.File) {
+		err = fmt.Errorf("%s names %s, but Python found %s", Directory, dir, f.File)
+	}
+	f.err = err
+	return f
 })
 
-// Need skips the test if the Python packages are not there.
+func within(dir, file string) bool {
+	dir, err := filepath.Abs(dir)
+	return err == nil && strings.HasPrefix(file, dir+string(filepath.Separator))
+}
+
+// Need skips the test if the Python packages are not there. If those that
+// [Directory] names are not, the test fails.
 func Need(tb testing.TB) {
 	tb.Helper()
-	if err := installed(); err != nil {
+	switch err := look().err; {
+	case err == nil:
+	case os.Getenv(Directory) != "":
+		tb.Fatalf("pypeer: %v", err)
+	default:
 		testneed.Missing(tb, "Python's channels_redis: "+err.Error(), "on Debian: apt-get install python3-channels-redis python3-cryptography")
 	}
 }
+
+// Version is that of channels_redis, such as "4.0.0", or "" if there is none.
+func Version() string { return look().Version }
+
+// HasSerializers reports whether channels_redis is 4.2.1 or later: then it has
+// serializer_format and random_prefix_length, and its PubSub encrypts. Debian's is
+// not.
+func HasSerializers() bool { return look().Serializers }
 
 // Start starts a process, which ends with the test.
 func Start(tb testing.TB) *Process {
 	tb.Helper()
 	Need(tb)
 	p := &Process{
-		tb: tb, cmd: exec.Command(Interpreter, "-c", script), stderr: &tail{},
+		tb: tb, cmd: python(script), stderr: &tail{},
 		waiting: map[int]chan answer{}, ended: make(chan struct{}),
 	}
 	p.cmd.Stderr = p.stderr

@@ -56,6 +56,12 @@ def fernet(key):
     return Fernet(base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest()))
 
 
+def serializer(format, keys):
+    from channels_redis.serializers import registry
+
+    return registry.get_serializer(format, symmetric_encryption_keys=keys)
+
+
 class Ops:
     async def layer(self, kind, options):
         if kind == "core":
@@ -149,6 +155,12 @@ class Ops:
 
     async def loads(self, value):
         return dump(json.loads(load(value)))
+
+    async def serialize(self, format, keys, value):
+        return dump(serializer(format, keys).serialize(load(value)))
+
+    async def deserialize(self, format, keys, value):
+        return dump(serializer(format, keys).deserialize(load(value)))
 
     async def encrypt(self, key, value):
         return dump(fernet(key).encrypt(load(value)))

@@ -27,6 +27,21 @@ func (p *Process) DumpJSON(value any) ([]byte, error) { return p.bytes("dumps", 
 // LoadJSON is json.loads of bytes.
 func (p *Process) LoadJSON(b []byte) (any, error) { return p.value("loads", b) }
 
+// Serialize is serialize of channels_redis's serializer for the format, without
+// random bytes; with keys, it encrypts. See [HasSerializers].
+func (p *Process) Serialize(format string, keys []string, message any) ([]byte, error) {
+	return p.bytesOf("serialize", map[string]any{"format": format, "keys": keys, "value": tagged(message)})
+}
+
+// Deserialize is that serializer's deserialize.
+func (p *Process) Deserialize(format string, keys []string, b []byte) (any, error) {
+	result, err := p.call("deserialize", map[string]any{"format": format, "keys": keys, "value": tagged(b)})
+	if err != nil {
+		return nil, err
+	}
+	return untagged(result)
+}
+
 // Encrypt makes a Fernet token, with the key derived as channels_redis does.
 func (p *Process) Encrypt(key string, plain []byte) ([]byte, error) {
 	return p.bytesOf("encrypt", map[string]any{"key": key, "value": tagged(plain)})
