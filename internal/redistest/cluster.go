@@ -94,18 +94,35 @@ func (c *Cluster) launch(tb testing.TB, box *sandbox, config ClusterConfig) erro
 
 // join makes the nodes a cluster: masters with slots, replicas of masters.
 func (c *Cluster) join(ctx context.Context, config ClusterConfig) error {
+	if err := c.spread(ctx, config.Masters); err != nil {
+		return err
+	}
+	if err := c.introduce(ctx); err != nil {
+		return err
+	}
+	for i, replica := range c.nodes[config.Masters:] {
+		master := c.nodes[i%config.Masters]
+		if err := replica.do(ctx, "CLUSTER", "REPLICATE", c.ids[master]).Err(); err != nil {
+			return fmt.Errorf("%s, as a replica of %s: %w", replica.name, master.name, err)
+		}
+	}
+	return nil
+}
+
+// spread gives the masters their slots, each at an epoch of its own.
+func (c *Cluster) spread(ctx context.Context, masters int) error {
 	for i, node := range c.nodes {
 		id, err := node.do(ctx, "CLUSTER", "MYID").Text()
 		if err != nil {
 			return fmt.Errorf("%s: %w", node.name, err)
 		}
 		c.ids[node] = id
-		if i >= config.Masters {
+		if i >= masters {
 			continue
 		}
 		// One command for all slots; ADDSLOTSRANGE needs Redis 7.
 		assign := []any{"CLUSTER", "ADDSLOTS"}
-		for slot := i * slots / config.Masters; slot < (i+1)*slots/config.Masters; slot++ {
+		for slot := i * slots / masters; slot < (i+1)*slots/masters; slot++ {
 			assign = append(assign, slot)
 		}
 		if err := node.do(ctx, assign...).Err(); err != nil {
@@ -115,32 +132,63 @@ func (c *Cluster) join(ctx context.Context, config ClusterConfig) error {
 			return fmt.Errorf("%s: %w", node.name, err)
 		}
 	}
-	// Everyone is introduced to everyone: gossip alone takes seconds.
-	for i, node := range c.nodes {
-		for _, other := range c.nodes[i+1:] {
-			if err := node.do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.port).Err(); err != nil {
-				return fmt.Errorf("%s: %w", node.name, err)
-			}
-		}
-	}
-	for i, replica := range c.nodes[config.Masters:] {
-		master := c.nodes[i%config.Masters]
-		err := await(ctx, func(ctx context.Context) error { // until the replica has met its master
-			return replica.do(ctx, "CLUSTER", "REPLICATE", c.ids[master]).Err()
-		})
-		if err != nil {
-			return fmt.Errorf("%s, as a replica of %s: %w", replica.name, master.name, err)
-		}
-	}
 	return nil
 }
+
+// introduce makes every node known to every other one: gossip alone takes
+// seconds. A node that does not get through with MEET within the node timeout,
+// because the other one waits for a slow disk or for its turn, gives up without
+// a word; and if everyone has given up on a node, nobody is left who could tell
+// of it. So whoever is not known yet is introduced again.
+func (c *Cluster) introduce(ctx context.Context) error {
+	const again = 500 * time.Millisecond
+	var last time.Time
+	return awaitEvery(ctx, askInterval, func(ctx context.Context) error {
+		meet := time.Since(last) >= again
+		if meet {
+			last = time.Now()
+		}
+		var known []map[string]nodeLine
+		var strangers []error
+		for j, other := range c.nodes {
+			lines, err := c.nodeLines(ctx, other)
+			if err != nil {
+				return fmt.Errorf("%s: %w", other.name, err)
+			}
+			known = append(known, lines)
+			for i, node := range c.nodes[:j] {
+				if knows(known[i], c.ids[other]) && knows(lines, c.ids[node]) {
+					continue
+				}
+				strangers = append(strangers, fmt.Errorf("%s and %s do not know each other", node.name, other.name))
+				if !meet {
+					continue
+				}
+				if err := node.do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.port).Err(); err != nil {
+					return fmt.Errorf("%s: %w", node.name, err)
+				}
+			}
+		}
+		return errors.Join(strangers...)
+	})
+}
+
+// knows reports whether a node is among those that another one knows by their
+// ids; until they have met it has another.
+func knows(lines map[string]nodeLine, id string) bool {
+	_, ok := lines[id]
+	return ok
+}
+
+// askInterval is how often all nodes are asked how they see the cluster.
+const askInterval = 50 * time.Millisecond
 
 // WaitOK waits until every running node considers the cluster well, knows all
 // nodes and agrees with the others about who owns which slots, and every running
 // replica is in step with its master. It ends with ctx, after 30 seconds at the
 // latest.
 func (c *Cluster) WaitOK(ctx context.Context) error {
-	err := await(ctx, func(ctx context.Context) error {
+	err := awaitEvery(ctx, askInterval, func(ctx context.Context) error {
 		var first string
 		for _, node := range c.running() {
 			view, err := c.view(ctx, node)

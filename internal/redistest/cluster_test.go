@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
@@ -118,4 +119,31 @@ func startCluster(t *testing.T, config ClusterConfig) *Cluster {
 	c := StartCluster(t, config)
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
 	return c
+}
+
+// A node that does not answer when the others introduce themselves, for longer
+// than they wait for it, is given up by all of them, and introduced again.
+func TestClusterFormsAroundASlowNode(t *testing.T) {
+	t.Parallel()
+	config := ClusterConfig{Redis: Config{}, Masters: 3, Replicas: 1, NodeTimeout: time.Second}
+	c := &Cluster{ids: make(map[*Server]string)}
+	require.NoError(t, c.launch(t, newSandbox(t), config))
+	require.NoError(t, c.spread(t.Context(), config.Masters))
+	others, slow := c.nodes[:5], c.nodes[5]
+	slow.Pause()
+	for _, node := range others {
+		require.NoError(t, node.do(t.Context(), "CLUSTER", "MEET", "127.0.0.1", slow.port).Err())
+	}
+	for _, node := range others {
+		require.NoError(t, await(t.Context(), func(ctx context.Context) error {
+			lines, err := c.nodeLines(ctx, node)
+			if err == nil && len(lines) > 1 {
+				err = errors.New("it still waits for the slow one")
+			}
+			return err
+		}))
+	}
+	slow.Resume()
+	require.NoError(t, c.introduce(t.Context()))
+	require.NoError(t, c.WaitOK(t.Context()))
 }

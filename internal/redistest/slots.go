@@ -165,6 +165,27 @@ func (c *Cluster) BeginMoveSlot(tb testing.TB, slot int, to *Server) (finish fun
 	}
 }
 
+// MoveKeys moves keys from the owner of a slot to the node that the slot is on
+// its way to: see BeginMoveSlot.
+func (c *Cluster) MoveKeys(tb testing.TB, from, to *Server, keys ...string) {
+	tb.Helper()
+	if err := moveKeys(tb.Context(), from, to, keys); err != nil {
+		tb.Fatalf("redistest: moving %q from %s to %s: %v", keys, from.name, to.name, err)
+	}
+}
+
+func moveKeys(ctx context.Context, from, to *Server, keys []string) error {
+	migrate := []any{"MIGRATE", "127.0.0.1", to.port, "", 0, readyTimeout.Milliseconds()}
+	if password := to.config.Password; password != "" {
+		migrate = append(migrate, "AUTH", password)
+	}
+	migrate = append(migrate, "KEYS")
+	for _, key := range keys {
+		migrate = append(migrate, key)
+	}
+	return from.do(ctx, migrate...).Err()
+}
+
 func (c *Cluster) finishMove(ctx context.Context, slot int, from, to *Server) error {
 	for {
 		keys, err := from.do(ctx, "CLUSTER", "GETKEYSINSLOT", slot, 100).StringSlice()
@@ -174,15 +195,7 @@ func (c *Cluster) finishMove(ctx context.Context, slot int, from, to *Server) er
 		if len(keys) == 0 {
 			break // for good: keys that don't exist are made at the other node
 		}
-		migrate := []any{"MIGRATE", "127.0.0.1", to.port, "", 0, readyTimeout.Milliseconds()}
-		if password := to.config.Password; password != "" {
-			migrate = append(migrate, "AUTH", password)
-		}
-		migrate = append(migrate, "KEYS")
-		for _, key := range keys {
-			migrate = append(migrate, key)
-		}
-		if err := from.do(ctx, migrate...).Err(); err != nil {
+		if err := moveKeys(ctx, from, to, keys); err != nil {
 			return err
 		}
 	}
