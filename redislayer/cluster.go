@@ -207,16 +207,7 @@ func (c *cluster) noteMoved(tag, addr string) {
 // home returns how to connect to the node of this process's inbox.
 func (c *cluster) home() source {
 	key := c.l.keys.inbox(c.l.process)
-	return source{
-		options: func(ctx context.Context) (*redis.Options, error) {
-			node, err := c.client.MasterForKey(ctx, key)
-			if err != nil {
-				return nil, err
-			}
-			return node.Options(), nil
-		},
-		reload: c.refresh,
-	}
+	return newHome(c, key)
 }
 
 // source returns how to connect to the node at an address, with the settings of
@@ -232,7 +223,6 @@ func (c *cluster) source(addr string) source {
 			o.Addr = addr
 			return &o, nil
 		},
-		reload: c.refresh,
 	}
 }
 

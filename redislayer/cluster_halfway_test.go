@@ -1,7 +1,7 @@
 package redislayer_test
 
 import (
-	"net"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,33 +11,93 @@ import (
 	"github.com/channellayer/channellayer/redislayer"
 )
 
-// A process whose inbox has been moved while its slot stands half-way is cut
-// off until that ends. What it is sent meanwhile waits for it, and it reports
-// no gap.
-func TestClusterInboxHalfWay(t *testing.T) {
-	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
-	ctx := t.Context()
-	a := onCluster(t, cluster, redislayer.Options{})
-	b := onCluster(t, cluster, redislayer.Options{Timeout: 500 * time.Millisecond, Lease: 6 * time.Second})
-	channel := newChannel(t, b)
-	require.NoError(t, b.GroupAdd(ctx, "room", channel))
-	tag := "{" + b.Process() + "}"
-	slot := cluster.Slot(t, tag)
-	from, to := cluster.Owner(t, slot), cluster.Nodes()[0]
+// halfWay begins to move the slot of a process's keys to another master.
+func halfWay(tb testing.TB, cluster *redistest.Cluster, tag string) (from, to *redistest.Server, finish func()) {
+	tb.Helper()
+	slot := cluster.Slot(tb, tag)
+	from, to = cluster.Owner(tb, slot), cluster.Nodes()[0]
 	if to == from {
 		to = cluster.Nodes()[1]
 	}
-	finish := cluster.BeginMoveSlot(t, slot, to)
-	host, port, err := net.SplitHostPort(to.Addr())
-	require.NoError(t, err)
-	require.NoError(t, from.Client(t).Do(ctx, "MIGRATE", host, port, "", 0, 5000,
-		"KEYS", "channellayer:inbox:"+tag, "channellayer:lease:"+tag).Err())
-	soon(t, "a Ping that fails: the heartbeat was sent elsewhere", func() bool { return b.Ping(ctx) != nil })
-	require.NoError(t, a.Send(ctx, channel, text("half-way")))
-	finish()
-	require.Equal(t, "half-way", receive(t, b, channel).String("text"))
+	return from, to, cluster.BeginMoveSlot(tb, slot, to)
+}
+
+// cutAll has a server close the connections of all clients.
+func cutAll(tb testing.TB, server *redistest.Server) {
+	tb.Helper()
+	require.NoError(tb, server.Client(tb).Do(tb.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err())
+}
+
+// A process goes on while the slot of its inbox stands half-way, for longer
+// than its lease: first with the inbox where it was, then with the inbox at the
+// other node, also over new connections. Nothing is lost, and no gap reported.
+func TestClusterInboxHalfWay(t *testing.T) {
+	const lease = 3 * time.Second
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	ctx := t.Context()
+	options := redislayer.Options{Timeout: lease / 4, Lease: lease}
+	a, b := onCluster(t, cluster, options), onCluster(t, cluster, options)
+	channel := newChannel(t, b)
+	require.NoError(t, b.GroupAdd(ctx, "room", channel))
+	tag := "{" + b.Process() + "}"
+	inbox := "channellayer:inbox:" + tag
+	n := 0
+	exchange := func() (took time.Duration) {
+		t.Helper()
+		began := time.Now()
+		for range 2 {
+			n++
+			soon(t, "a message is sent", func() bool { return a.Send(ctx, channel, text(fmt.Sprint(n))) == nil })
+			require.Equal(t, fmt.Sprint(n), receive(t, b, channel).String("text"))
+		}
+		return time.Since(began)
+	}
+	exchangeFor := func(d time.Duration) {
+		t.Helper()
+		for began := time.Now(); time.Since(began) < d; {
+			exchange()
+		}
+	}
+
+	from, to, finish := halfWay(t, cluster, tag)
+	exchange()
+	cutAll(t, from)
+	exchangeFor(lease / 3)
 	connected(t, b)
+
+	cluster.MoveKeys(t, from, to, inbox, "channellayer:lease:"+tag)
+	t.Logf("a message to an inbox that has just been moved took %v", exchange().Round(time.Millisecond))
+	exchangeFor(lease * 3 / 2)
+	connected(t, b)
+	require.NoError(t, b.GroupAdd(ctx, "hall", channel))
+	require.NoError(t, a.GroupSend(ctx, "hall", text("to all")))
+	require.Equal(t, "to all", receive(t, b, channel).String("text"))
+	cutAll(t, to)
+	exchangeFor(lease / 3)
+	connected(t, b)
+	soon(t, "an inbox that was trimmed", func() bool {
+		length, err := cluster.Client(t).XLen(ctx, inbox).Result()
+		return err == nil && length < int64(n)/2
+	})
+
+	finish()
+	exchangeFor(lease / 3)
 	require.NoError(t, a.GroupSend(ctx, "room", text("moved")))
 	require.Equal(t, "moved", receive(t, b, channel).String("text"))
 	require.Zero(t, b.Stats().Gaps, "gaps, and nothing was lost")
+	require.Zero(t, a.Stats().Dropped, b.Stats().Dropped)
+}
+
+// Close removes an inbox that is at the node to which its slot is on its way.
+func TestClusterCloseHalfWay(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	l := onCluster(t, cluster, redislayer.Options{})
+	tag := "{" + l.Process() + "}"
+	from, to, finish := halfWay(t, cluster, tag)
+	cluster.MoveKeys(t, from, to, "channellayer:inbox:"+tag, "channellayer:lease:"+tag)
+	require.NoError(t, l.Close())
+	finish()
+	for _, node := range cluster.Nodes() {
+		require.Empty(t, node.Client(t).Keys(t.Context(), "*").Val(), "keys that are left")
+	}
 }

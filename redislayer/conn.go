@@ -18,11 +18,11 @@ import (
 )
 
 // source tells where the server is now. A single server and one found by
-// Sentinel have one client for good; in a Cluster, the node changes (see
-// cluster.home).
+// Sentinel have one client for good; in a Cluster, the node changes (see home).
 type source struct {
 	options func(ctx context.Context) (*redis.Options, error)
-	reload  func(ctx context.Context) // what was learned about the server may be out of date
+	asks    func(addr string) bool               // whether the server there needs ASKING; nil: none does
+	reload  func(ctx context.Context, err error) // for this error, another server may be the right one
 }
 
 func newSource(client redis.UniversalClient) (source, error) {
@@ -30,7 +30,7 @@ func newSource(client redis.UniversalClient) (source, error) {
 	case *redis.Client:
 		return source{
 			options: func(context.Context) (*redis.Options, error) { return c.Options(), nil },
-			reload:  func(context.Context) {},
+			reload:  func(context.Context, error) {},
 		}, nil
 	}
 	return source{}, badOption("client", "%T is not supported; use *redis.Client or *redis.ClusterClient", client)
@@ -84,6 +84,9 @@ func (s source) connect(parent context.Context, timeout, read time.Duration) (*c
 		c.close()
 		dialled.Close() // if the client did not come to ask for it
 		return nil, err
+	}
+	if s.asks != nil && s.asks(o.Addr) {
+		c.ask()
 	}
 	return c, nil
 }

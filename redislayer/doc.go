@@ -84,10 +84,8 @@
 //     was certainly not run, and is sent again to the node that has it now. A
 //     slot that is moved loses nothing and is no gap. While one is half-way,
 //     what needs several keys of which some do not exist is refused by Redis,
-//     and waits for up to Options.Timeout; and a process whose inbox has been
-//     moved there already is cut off, as it is while Redis is away, until the
-//     slot has been moved. If that takes longer than Options.Lease, its inbox
-//     is lost.
+//     and waits for up to Options.Timeout. A process whose inbox has been moved
+//     there already is sent there (ASK), follows, and goes on.
 //
 // When a master fails, what concerns its slots fails until a replica has been
 // promoted; the rest goes on. Then the memberships there are written again, and

@@ -87,6 +87,10 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 	if err != nil {
 		return err
 	}
+	if s.replaced { // only now is it known that the inbox has its place there
+		s.replaced = false
+		s.lose("redis was restarted or replaced")
+	}
 	answered := l.now()
 	made, seconds, micros := number(reply, 0), number(reply, 1), number(reply, 2)
 	s.clock.Store(seconds*int64(time.Second) + micros*int64(time.Microsecond) - (asked+answered)/2)

@@ -18,6 +18,9 @@ import (
 type pipe struct {
 	net net.Conn
 
+	asking bool // every request is preceded by ASKING, whose reply nobody sees
+	asked  bool // that reply was read, and the request's own is next
+
 	in      []byte
 	r, w    int // in[r:w] was read and not used yet
 	scanned int // so much of in[r:w] is known to belong to one reply
@@ -41,6 +44,9 @@ const (
 
 // write sends requests. The deadline is also that of reading their replies.
 func (p *pipe) write(requests []byte, timeout time.Duration) error {
+	if p.asking {
+		requests = withAsking(requests)
+	}
 	p.net.SetDeadline(time.Now().Add(timeout))
 	_, err := p.net.Write(requests)
 	return err
@@ -57,6 +63,17 @@ func (p *pipe) interrupt() { p.net.SetReadDeadline(time.Unix(1, 0)) }
 // error of the connection leaves what was read in place: after an interruption
 // fetch goes on where it was.
 func (p *pipe) fetch() ([]byte, error) {
+	if p.asking && !p.asked {
+		if _, err := p.fetchNext(); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := p.fetchNext()
+	p.asked = err != nil
+	return reply, err
+}
+
+func (p *pipe) fetchNext() ([]byte, error) {
 	if p.left == 0 {
 		p.scanned, p.left = 0, 1
 		if p.r == p.w {

@@ -15,13 +15,14 @@ import (
 // piecemeal is a connection that gives what it holds some bytes at a time.
 type piecemeal struct {
 	net.Conn
-	rest []byte
-	size int
-	fail error // once, in the middle
+	rest   []byte
+	size   int
+	fail   error // once, when there are fewer bytes left than failAt
+	failAt int
 }
 
 func (c *piecemeal) Read(b []byte) (int, error) {
-	if c.fail != nil && len(c.rest) < 10 {
+	if c.fail != nil && len(c.rest) < c.failAt {
 		err := c.fail
 		c.fail = nil
 		return 0, err
@@ -61,7 +62,7 @@ func TestPipeReadsReplies(t *testing.T) {
 
 func TestPipeGoesOnAfterAnInterruption(t *testing.T) {
 	interrupted := errors.New("interrupted")
-	p := newPipe(&piecemeal{rest: []byte("*2\r\n$5\r\nhello\r\n:1\r\n:2\r\n"), size: 3, fail: interrupted})
+	p := newPipe(&piecemeal{rest: []byte("*2\r\n$5\r\nhello\r\n:1\r\n:2\r\n"), size: 3, fail: interrupted, failAt: 10})
 	_, broken, _ := p.reply()
 	require.Equal(t, interrupted, broken)
 	for _, want := range []any{[]any{"hello", int64(1)}, int64(2)} {

@@ -93,6 +93,9 @@ type epoch struct {
 }
 
 func newReader(l *Layer, source source) *reader {
+	if l.cluster != nil {
+		source = l.cluster.home() // not the session's: each finds out for itself where the inbox has gone
+	}
 	return &reader{
 		l: l, source: source, begun: make(chan struct{}), done: make(chan struct{}),
 		opener: newOpener(l.keys.prefix, l.options.EncryptionKeys), epochs: map[string]epoch{}, names: map[named]named{},
@@ -206,7 +209,7 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 		if err := r.read(c, r.request, probeInterval+r.patience, entriesOfStream); err != nil {
 			r.shrink(err)
 			if staleServer(err) {
-				r.source.reload(ctx)
+				r.source.reload(ctx, err)
 			}
 			return err
 		}

@@ -53,7 +53,8 @@ type session struct {
 	lastGood time.Time // when the server last answered
 
 	// Only the session's goroutine uses these.
-	runID    string
+	runID    string    // of the server that had the inbox last
+	replaced bool      // this server is another one
 	rewrite  []string  // groups to be written again, in case Redis lost them
 	again    []string  // groups that Redis refused to write
 	refusing bool      // it has refused some since a heartbeat when it refused none
@@ -113,7 +114,7 @@ func (s *session) run(ctx context.Context) {
 				s.l.log.Warn("redis is away", "error", err)
 			}
 			away = true
-			s.source.reload(ctx)
+			s.source.reload(ctx, err)
 			wait := time.NewTimer(backoff/2 + rand.N(backoff))
 			select {
 			case <-wait.C:
@@ -134,7 +135,7 @@ func (s *session) run(ctx context.Context) {
 		if err != nil {
 			s.l.log.Warn("connection to redis lost", "error", err)
 			if staleServer(err) {
-				s.source.reload(ctx)
+				s.source.reload(ctx, err)
 			}
 		}
 	}
@@ -164,19 +165,19 @@ func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	if err := c.loadScripts(ctx); err != nil {
 		return nil, explain(err)
 	}
-	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.process)); err != nil {
+	// The key for the check does not exist: from a slot that is on its way to
+	// another node, it sends elsewhere, also if the inbox is still here.
+	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.process)); err != nil && !redis.HasErrorPrefix(err, "ASK") {
 		return nil, explain(err)
 	}
 	if info.runID != s.runID {
 		s.unregistered = true
-		if s.runID != "" {
-			s.lose("redis was restarted or replaced")
-		}
-		s.runID = info.runID
+		s.replaced = s.runID != ""
 	}
 	if err := s.renew(ctx, c); err != nil {
 		return nil, explain(err)
 	}
+	s.runID = info.runID
 	s.mu.Lock()
 	s.down = nil
 	s.mu.Unlock()
