@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Account is the result of comparing what was sent with what was received.
@@ -42,6 +43,22 @@ func (a *Account) broke(counter *int, format string, args ...any) {
 	if *counter++; *counter <= maxFindings {
 		a.Findings = append(a.Findings, fmt.Sprintf(format, args...))
 	}
+}
+
+// Rate is how many sends began in a second, in these times taken together.
+func (h *History) Rate(windows []Window) float64 {
+	sent, passed := 0, time.Duration(0)
+	for _, w := range windows {
+		passed += time.Duration(w.To - w.From)
+		for _, sends := range h.Sends {
+			for _, s := range sends {
+				if w.overlaps(s.Begin, s.Begin) {
+					sent++
+				}
+			}
+		}
+	}
+	return float64(sent) / passed.Seconds()
 }
 
 // Account compares what was sent with what was received.

@@ -10,9 +10,13 @@
 // are in the first group as well), and two normal channels on which all three
 // compete. Every sender numbers all that it sends, to whatever destination, so
 // a channel must see the numbers of one sender grow. Each process reaches Redis
-// by a fault proxy of its own.
+// by a fault proxy of its own, and the nodes of a Cluster, where the fault is the
+// network's, by one for each.
 //
 // # What is checked
+//
+// At least 240 messages are sent in a second while there is no fault: the time
+// before each one is what the table gives the rate of.
 //
 // At the end the accountant ([History.Account]) compares what was sent with
 // what was received: no duplicate, no inversion, nothing on a channel that it

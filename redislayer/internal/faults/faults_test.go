@@ -17,6 +17,7 @@ type fault struct {
 	redis          redistest.Config
 	sentinel       bool          // master, replica and sentinels in place of one server
 	cluster        bool          // three masters with a replica each in place of one server
+	proxied        bool          // a cluster that each process reaches by proxies of its own
 	timeout, lease time.Duration // 0: the defaults
 
 	// inject does the fault for the i-th time, ends it, and returns the moment
@@ -41,7 +42,8 @@ const (
 	afterRestart    = 2 * time.Second
 	afterBlackHole  = 2*probeInterval + 2*time.Second
 	afterPromotion  = 3 * time.Second
-	quickTimeout    = time.Second // with quickLease, where heartbeats matter
+	afterMove       = probeInterval + 2*time.Second // a read that waits at the old node has to end
+	quickTimeout    = time.Second                   // with quickLease, where heartbeats matter
 	quickLease      = 4 * time.Second
 	quickHeartbeat  = quickLease / 3
 	longerThanQuick = quickLease + 2*time.Second // an inbox, with all its keys, has ended
@@ -81,19 +83,29 @@ var allFaults = []fault{
 	{name: "failover to a lagging replica", times: 2, sentinel: true, inject: failover, bound: afterPromotion, loses: true, setBack: true},
 	{name: "Cluster: slot moved", times: 6, cluster: true, inject: moveSlot(0), bound: afterRestart},
 	{name: "Cluster: slot moved slowly", times: 3, cluster: true, inject: moveSlot(time.Second), bound: afterRestart},
+	{name: "Cluster: inbox moved, slot left half-way", times: 3, cluster: true, timeout: quickTimeout, lease: quickLease, inject: inboxAhead, bound: afterMove},
+	{name: "Cluster: black hole, short", times: 4, cluster: true, proxied: true, inject: masterBlackHole(faultproxy.Both, 300*time.Millisecond), bound: afterBlackHole},
+	{name: "Cluster: black hole, long", times: 4, cluster: true, proxied: true, inject: masterBlackHole(faultproxy.Both, 4*time.Second), bound: afterBlackHole},
+	{name: "Cluster: black hole for replies", times: 4, cluster: true, proxied: true, inject: masterBlackHole(faultproxy.ToClient, 3500*time.Millisecond), bound: afterBlackHole},
+	{name: "Cluster: reader deaf", times: 3, cluster: true, proxied: true, inject: masterDeaf("XREAD"), bound: afterBlackHole},
+	{name: "Cluster: all connections to a master deaf", times: 6, cluster: true, proxied: true, timeout: 2 * probeInterval, inject: masterDeaf(""), bound: afterBlackHole},
 	{name: "Cluster: master killed, replica promoted", times: 2, cluster: true, inject: promote, bound: afterPromotion, loses: true, setBack: true},
 	{name: "Cluster: master stopped, replica promoted", times: 2, cluster: true, inject: stopMaster, bound: afterPromotion, loses: true, setBack: true},
 	{name: "Cluster: failover to a lagging replica", times: 2, cluster: true, inject: promoteLagging, bound: afterPromotion, loses: true, setBack: true},
 	{name: "failover, ordered", times: 1, sentinel: true, inject: orderedFailover, bound: afterPromotion, loses: true, setBack: true},
 }
 
-// minimumRate is what a fleet sends and tries to send in a second, at least,
-// while no fault lasts. Several fleets run at a time here, on machines that may
-// have two cores and the race detector on: it shows that there was traffic, not
-// how fast that can be.
+// minimumRate is what a fleet sends in a second, at least, while no fault lasts.
 const (
 	ratePerSender = 60
-	minimumRate   = senders * ratePerSender / 8
+	minimumRate   = senders * ratePerSender / 2
+)
+
+// The rate is taken in the time before each fault: so much before the first,
+// and before the others.
+const (
+	calmFirst = time.Second
+	calmNext  = 250 * time.Millisecond
 )
 
 // TestFaults injects each fault many times while messages flow.
@@ -111,7 +123,7 @@ func TestFaults(t *testing.T) {
 }
 
 func (x fault) run(t *testing.T) row {
-	c := fleetConfig{timeout: x.timeout, lease: x.lease, rate: ratePerSender}
+	c := fleetConfig{timeout: x.timeout, lease: x.lease, rate: ratePerSender, proxied: x.proxied}
 	switch {
 	case x.sentinel:
 		c.sentinel = redistest.StartSentinel(t, redistest.SentinelConfig{})
@@ -125,7 +137,7 @@ func (x fault) run(t *testing.T) row {
 	r := row{fault: x.name, bound: x.bound}
 	began := time.Now()
 	f.recovered(began)
-	r.rate = f.rate()
+	f.keepCalm(calmFirst)
 	for {
 		start := time.Now()
 		ended := x.inject(f, r.times)
@@ -139,10 +151,12 @@ func (x fault) run(t *testing.T) row {
 		if r.times++; r.enough(x, time.Since(began)) {
 			break
 		}
+		f.keepCalm(calmNext)
 	}
 	f.stopSending()
 	f.drain()
 	r.account = f.finish()
+	r.rate = f.history.Rate(f.calm)
 	r.errors = f.errorLines()
 	r.slowest = f.slowest
 	x.judge(t, r)
@@ -176,23 +190,9 @@ func (x fault) judge(t *testing.T, r row) {
 	}
 }
 
-// rate waits until messages flow at the minimum rate, for some seconds at most,
-// and returns the rate.
-func (f *fleet) rate() (rate float64) {
-	sent := func() (n int) {
-		for _, p := range f.processes {
-			n += p.ask(f.t, command{Since: 1}).Sent
-		}
-		return n
-	}
-	before, began := sent(), time.Now()
-	wait(10*time.Second, func() bool {
-		now, at := sent(), time.Now()
-		if passed := at.Sub(began); passed > 100*time.Millisecond {
-			rate = float64(now-before) / passed.Seconds()
-			before, began = now, at
-		}
-		return rate >= minimumRate
-	})
-	return rate
+// keepCalm lets messages flow for a while.
+func (f *fleet) keepCalm(d time.Duration) {
+	from := time.Now()
+	time.Sleep(d)
+	f.calm = append(f.calm, NewWindow(from, time.Now()))
 }

@@ -36,7 +36,8 @@ const prefix = "faults"
 type fleetConfig struct {
 	server   *redistest.Server   // reached by proxies, or
 	sentinel *redistest.Sentinel // reached directly, or
-	cluster  *redistest.Cluster  // reached directly
+	cluster  *redistest.Cluster  // reached directly, or
+	proxied  bool                // by proxies, one for each node
 
 	timeout, lease time.Duration // 0: the defaults
 
@@ -51,11 +52,13 @@ type fleet struct {
 	t         *testing.T
 	config    fleetConfig
 	processes []*process
-	proxies   []*faultproxy.Proxy
+	proxies   []*faultproxy.Proxy            // by process
+	through   []map[string]*faultproxy.Proxy // by process, and address of a node, if proxied
 	history   History
 	errors    map[string]int
 	slowest   time.Duration
 	after     []func() // to be done after recovery, before the next fault
+	calm      []Window // when there was no fault
 }
 
 func launch(t *testing.T, c fleetConfig) *fleet {
@@ -67,6 +70,9 @@ func launch(t *testing.T, c fleetConfig) *fleet {
 			open.Sentinels, open.Master = c.sentinel.SentinelAddrs(), c.sentinel.MasterName()
 		case c.cluster != nil:
 			open.Nodes = c.cluster.Addrs()
+			if c.proxied {
+				open.Through = f.proxyNodes()
+			}
 		default:
 			proxy := faultproxy.New(t, c.server.Addr())
 			f.proxies = append(f.proxies, proxy)
@@ -80,6 +86,18 @@ func launch(t *testing.T, c fleetConfig) *fleet {
 	f.join()
 	f.start()
 	return f
+}
+
+// proxyNodes starts proxies for a process, and returns their addresses by those
+// of the nodes.
+func (f *fleet) proxyNodes() map[string]string {
+	proxies, addrs := map[string]*faultproxy.Proxy{}, map[string]string{}
+	for _, node := range f.config.cluster.Addrs() {
+		proxies[node] = faultproxy.New(f.t, node)
+		addrs[node] = proxies[node].Addr()
+	}
+	f.through = append(f.through, proxies)
+	return addrs
 }
 
 // channelsOf returns which process-specific channels a process has: first come

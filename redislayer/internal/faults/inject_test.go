@@ -266,10 +266,8 @@ func (f *fleet) promoted(bringBack func()) time.Time {
 func moveSlot(halfWay time.Duration) func(*fleet, int) time.Time {
 	return func(f *fleet, i int) time.Time {
 		c := f.config.cluster
-		_, process, _ := strings.Cut(f.history.Channels[i/3%processes].Name, ".")
-		process, _, _ = strings.Cut(process, "!")
-		tag := []string{process, fmt.Sprintf("group-%d", i/3%groupCount), fmt.Sprintf("normal-%d", i/3%normalChannels)}[i%3]
-		slot := c.Slot(f.t, "{"+tag+"}")
+		tag := []string{f.tag(i / 3 % processes), fmt.Sprintf("{group-%d}", i/3%groupCount), fmt.Sprintf("{normal-%d}", i/3%normalChannels)}[i%3]
+		slot := c.Slot(f.t, tag)
 		masters := c.Nodes()[:3] // none has been killed
 		to := masters[i%3]
 		if to == c.Owner(f.t, slot) {
@@ -282,12 +280,72 @@ func moveSlot(halfWay time.Duration) func(*fleet, int) time.Time {
 	}
 }
 
+// inboxAhead moves a process's inbox to another master, and leaves its slot
+// half-way, for longer than the process's lease.
+func inboxAhead(f *fleet, i int) time.Time {
+	c, tag := f.config.cluster, f.tag(i%processes)
+	slot := c.Slot(f.t, tag)
+	from := c.Owner(f.t, slot)
+	to := c.Nodes()[i%3] // a master: none has been killed
+	if to == from {
+		to = c.Nodes()[(i+1)%3]
+	}
+	finish := c.BeginMoveSlot(f.t, slot, to)
+	c.MoveKeys(f.t, from, to, prefix+":inbox:"+tag, prefix+":lease:"+tag)
+	f.after = append(f.after, func() {
+		time.Sleep(longerThanQuick)
+		finish()
+	})
+	return time.Now()
+}
+
+// masterBlackHole is one at the master of a process's inbox, for all processes
+// and for that one in turn.
+func masterBlackHole(d faultproxy.Direction, lasts time.Duration) func(*fleet, int) time.Time {
+	return func(f *fleet, i int) time.Time {
+		at := f.inboxMaster(i % processes).Addr()
+		var proxies []*faultproxy.Proxy
+		for process, through := range f.through {
+			if i%2 == 0 || process == i%processes {
+				proxies = append(proxies, through[at])
+			}
+		}
+		for _, p := range proxies {
+			p.BlackHole(d)
+		}
+		time.Sleep(lasts)
+		for _, p := range proxies {
+			p.Heal()
+		}
+		return time.Now()
+	}
+}
+
+// masterDeaf is deaf for connections to the master of a process's inbox: those
+// of that process, or of the next one.
+func masterDeaf(text string) func(*fleet, int) time.Time {
+	return func(f *fleet, i int) time.Time {
+		by := i
+		if text == "" {
+			by += i / processes
+		}
+		proxy := f.through[by%processes][f.inboxMaster(i%processes).Addr()]
+		require.Positive(f.t, proxy.Deafen(containing(text)), "connections to deafen")
+		return time.Now()
+	}
+}
+
+// tag is what a process's keys have in common on a Cluster.
+func (f *fleet) tag(process int) string {
+	_, name, _ := strings.Cut(f.history.Channels[process].Name, ".")
+	name, _, _ = strings.Cut(name, "!")
+	return "{" + name + "}"
+}
+
 // inboxMaster returns the master of a process's inbox.
 func (f *fleet) inboxMaster(process int) *redistest.Server {
 	c := f.config.cluster
-	_, name, _ := strings.Cut(f.history.Channels[process].Name, ".")
-	name, _, _ = strings.Cut(name, "!")
-	return c.Owner(f.t, c.Slot(f.t, "{"+name+"}"))
+	return c.Owner(f.t, c.Slot(f.t, f.tag(process)))
 }
 
 // stopMaster stops a master, so that its replica is promoted, and lets it go

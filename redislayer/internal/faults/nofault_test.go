@@ -32,8 +32,8 @@ func TestNoFault(t *testing.T) {
 	f.stopSending()
 	f.drain()
 	a := f.finish()
-	r := row{fault: "none", account: a}
-	t.Logf("%.0f sends a second\n%s", float64(c.limit*senders)/took.Seconds(), &table{rows: []row{r}})
+	r := row{fault: "none", account: a, rate: float64(c.limit*senders) / took.Seconds()}
+	t.Logf("\n%s", &table{rows: []row{r}})
 	require.Empty(t, a.Findings)
 	require.Empty(t, f.errorLines(), "errors of sends")
 	require.Empty(t, a.Drops)

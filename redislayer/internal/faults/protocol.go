@@ -21,7 +21,8 @@ type openCommand struct {
 	URL       string   // of Redis, or
 	Sentinels []string // its sentinels, or
 	Master    string
-	Nodes     []string // of a Cluster
+	Nodes     []string          // of a Cluster
+	Through   map[string]string // what to dial in place of an address of those
 
 	Prefix         string
 	Timeout, Lease time.Duration // 0: the defaults
@@ -55,7 +56,6 @@ type answer struct {
 	Example string `json:",omitempty"` // one of them
 	Met     int64  `json:",omitempty"` // when the last pair did
 
-	Sent int  `json:",omitempty"` // Since: so far
 	Done bool `json:",omitempty"` // Since: all senders have reached the limit
 
 	// Finish

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -107,6 +108,13 @@ func (w *worker) open(c openCommand) ([]string, error) {
 	case c.Nodes != nil:
 		w.client = redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: c.Nodes, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+			Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if proxy, ok := c.Through[addr]; ok {
+					addr = proxy
+				}
+				var d net.Dialer
+				return d.DialContext(ctx, network, addr)
+			},
 		})
 	default:
 		w.client = redis.NewFailoverClient(&redis.FailoverOptions{MasterName: c.Master, SentinelAddrs: c.Sentinels})
@@ -175,9 +183,7 @@ func (w *worker) since(at int64, direct bool) (a answer) {
 	}
 	a.Done = true
 	for _, s := range w.senders {
-		n := int(s.sent.Load())
-		a.Sent += n
-		a.Done = a.Done && n == w.plan.Limit
+		a.Done = a.Done && int(s.sent.Load()) == w.plan.Limit
 	}
 	return a
 }
