@@ -131,7 +131,7 @@ func (s *session) callFor(ops []*op) *call {
 		return s.joinCall(ops)
 	case opTrim:
 		read := l.reader.progress()
-		return &call{ops: ops, apply: applyDone, request: s.request(trimScript, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
+		return &call{ops: ops, apply: applyDone, request: s.request(trimScript, []string{l.keys.inbox(l.name), l.keys.lease(l.name)},
 			s.incarnation.Load(), read.next().String(), read.messages, read.bytes)}
 	case opPing:
 		from := len(s.out)
@@ -143,13 +143,13 @@ func (s *session) callFor(ops []*op) *call {
 
 func (s *session) header() []byte {
 	s.sequence++
-	return header{s.l.process, s.epoch, s.sequence}.append(make([]byte, 0, 64))
+	return header{s.l.name, s.epoch, s.sequence}.append(make([]byte, 0, 64))
 }
 
 // entry makes an entry of messages. It is good until the next is made.
 func (s *session) entry(ops []*op, k kind) []byte {
 	s.sequence++
-	s.scratch = appendFrames(header{s.l.process, s.epoch, s.sequence}.append(s.scratch[:0]), k, ops)
+	s.scratch = appendFrames(header{s.l.name, s.epoch, s.sequence}.append(s.scratch[:0]), k, ops)
 	return s.sealer.seal(s.scratch, "")
 }
 
@@ -178,14 +178,14 @@ func (s *session) groupsCall(groups [][]*op) *call {
 		ops := groups[0]
 		entry := s.entry(ops, kindGroup)
 		return &call{ops: ops, groups: groups, apply: s.applyGroups, request: s.request(groupScript, []string{l.keys.group(ops[0].where)},
-			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes, l.process, l.keys.inboxes(), l.keys.leases())}
+			entry, len(ops), l.options.InboxCapacity, l.options.InboxBytes, l.name, l.keys.inboxes(), l.keys.leases())}
 	}
 	ops := slices.Concat(groups...)
 	head := s.header()
 	keys := make([]string, len(groups))
 	args := make([]any, 0, 8+2*len(groups))
 	args = append(args, head, s.mostInEntry(), maxEntryBytes, l.options.InboxCapacity, l.options.InboxBytes,
-		l.process, l.keys.inboxes(), l.keys.leases())
+		l.name, l.keys.inboxes(), l.keys.leases())
 	for i, group := range groups {
 		keys[i] = l.keys.group(group[0].where)
 		frames := s.sealer.sealFrames(head, appendFrames(nil, kindGroup, group), "")
@@ -211,12 +211,12 @@ func (s *session) queueCall(ops []*op) *call {
 		case opBack:
 			args = append(args, "back", o.body, o.score)
 		case opWait:
-			args = append(args, "wait", l.process, o.count)
+			args = append(args, "wait", l.name, o.count)
 		case opLeave:
-			args = append(args, "leave", l.process, o.count)
+			args = append(args, "leave", l.name, o.count)
 		case opReset:
 			mark := appendFrame(s.header(), kindMark, channel, binary.AppendUvarint(nil, uint64(o.count)))
-			args = append(args, "reset", l.process, s.sealer.seal(mark, l.process))
+			args = append(args, "reset", l.name, s.sealer.seal(mark, l.name))
 		case opPrune:
 			args = append(args, "prune", "", "")
 		}
@@ -242,7 +242,7 @@ func (s *session) toNormalMembers(c *call) []*call {
 				switch {
 				case err == nil:
 				case err == layer.ErrChannelFull:
-					s.l.drop(layer.DropFull, channel, 1)
+					s.l.process.Drop(layer.DropFull, channel, 1)
 				default:
 					o.err, o.maybe = err, true
 				}
@@ -303,7 +303,7 @@ func (s *session) applyGroups(c *call, _ any) {
 	for i, what := range groupReply(c) {
 		switch what := what.(type) {
 		case int64:
-			s.l.drop(layer.DropFull, c.groups[i][0].where, int(what))
+			s.l.process.Drop(layer.DropFull, c.groups[i][0].where, int(what))
 		case replyError:
 			for _, o := range c.groups[i] {
 				o.err, o.maybe = unavailable(what), true
@@ -315,7 +315,7 @@ func (s *session) applyGroups(c *call, _ any) {
 func (s *session) applyQueue(c *call, reply any) {
 	values, _ := reply.([]any)
 	if expired := number(values, 0); expired > 0 {
-		s.l.drop(layer.DropExpired, c.ops[0].where, int(expired))
+		s.l.process.Drop(layer.DropExpired, c.ops[0].where, int(expired))
 	}
 	for i, o := range c.ops {
 		result := number(values, i+1)

@@ -206,7 +206,7 @@ func (c *cluster) noteMoved(tag, addr string) {
 
 // home returns how to connect to the node of this process's inbox.
 func (c *cluster) home() source {
-	key := c.l.keys.inbox(c.l.process)
+	key := c.l.keys.inbox(c.l.name)
 	return newHome(c, key)
 }
 

@@ -33,7 +33,7 @@ func (c *cluster) writeEntries(groups []string, join []bool, member string) []wr
 // here. What fails is written again when its node is there again.
 func (c *cluster) writeNormalMembers(groups ...string) {
 	for _, group := range groups {
-		for channel := range c.l.adopted.Members(group) {
+		for channel := range c.l.process.Adopted().Members(group) {
 			c.enqueue(&task{kind: taskNormal, where: group, name: channel, join: true})
 		}
 	}
@@ -43,14 +43,14 @@ func (c *cluster) writeNormalMembers(groups ...string) {
 // may be another than it was, or have been restarted.
 func (c *cluster) tellAgain(addr string) {
 	var groups []string
-	for group := range c.l.groups.All() {
+	for group := range c.l.process.Groups().All() {
 		if c.isAt(group, addr) {
 			groups = append(groups, group)
 		}
 	}
 	c.l.session.soil(groups...)
 	c.l.session.nudge()
-	for group := range c.l.adopted.All() {
+	for group := range c.l.process.Adopted().All() {
 		if c.isAt(group, addr) {
 			c.writeNormalMembers(group)
 		}

@@ -66,7 +66,7 @@ func newLines(c *cluster) *lines {
 // receive receives on a normal channel.
 func (q *lines) receive(ctx context.Context, channel string, buf []layer.Message) (int, error) {
 	q.change(channel, func(d *line) { d.waiting++ })
-	n, err := q.c.l.mailboxes.ReceiveBatch(ctx, channel, buf)
+	n, err := q.c.l.process.Mailboxes().ReceiveBatch(ctx, channel, buf)
 	if n == 0 { // otherwise handOver has counted it
 		q.change(channel, func(d *line) { d.waiting-- })
 	}
@@ -170,10 +170,10 @@ func (q *lines) handOver(channel string, score, entry, now any) int {
 		return dropped
 	}
 	if age := micros(now) - micros(score); age >= l.options.Limits.Expiry {
-		l.drop(layer.DropExpired, channel, 1)
+		l.process.Drop(layer.DropExpired, channel, 1)
 		return dropped
 	}
-	if l.mailboxes.HandOver(channel, msg) {
+	if l.process.Mailboxes().HandOver(channel, msg) {
 		return takenByReceiver
 	}
 	return takenByNobody
@@ -218,10 +218,10 @@ func (q *lines) answered(call *laneCall, reply any) {
 	l, channel := q.c.l, call.tasks[0].where
 	values, _ := reply.([]any)
 	if expired := number(values, 0); expired > 0 {
-		l.drop(layer.DropExpired, channel, int(expired))
+		l.process.Drop(layer.DropExpired, channel, int(expired))
 	}
 	if late := number(values, 1); late > 0 {
-		l.drop(layer.DropLate, channel, int(late))
+		l.process.Drop(layer.DropLate, channel, int(late))
 	}
 	var processes []any
 	var now any
@@ -252,7 +252,7 @@ func (q *lines) answered(call *laneCall, reply any) {
 		}
 	}
 	for _, p := range processes {
-		if process, _ := p.(string); process == l.process {
+		if process, _ := p.(string); process == l.name {
 			q.woken(channel)
 		} else {
 			q.wake(wake{process, channel})

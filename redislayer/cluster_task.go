@@ -159,7 +159,7 @@ func (ln *lane) lineArgs(tasks []*task) []any {
 			for _, n := range t.request.back {
 				numbers += " " + strconv.FormatInt(n, 10)
 			}
-			args = append(args, "fetch", l.process, t.request.id, numbers)
+			args = append(args, "fetch", l.name, t.request.id, numbers)
 		case taskGone:
 			args = append(args, "gone", t.name, "", "")
 		case taskPrune:
@@ -178,7 +178,7 @@ func joinOrLeave(join bool) string {
 
 func (ln *lane) header() []byte {
 	c := ln.c
-	return header{c.l.process, c.epoch.Load(), c.sequence.Add(1)}.append(make([]byte, 0, 256))
+	return header{c.l.name, c.epoch.Load(), c.sequence.Add(1)}.append(make([]byte, 0, 256))
 }
 
 func (ln *lane) entry(tasks []*task, k kind) []byte {
@@ -214,7 +214,7 @@ func (ln *lane) relayed(call *laneCall, reply any) {
 	for _, t := range call.tasks {
 		switch {
 		case reply == int64(-1):
-			ln.c.l.drop(layer.DropFull, t.name, 1)
+			ln.c.l.process.Drop(layer.DropFull, t.name, 1)
 		case reply == int64(0) && !left[t.name]:
 			left[t.name] = true
 			ln.c.enqueue(&task{kind: taskEntry, where: t.name, name: processMember(t.where, t.incarnation)})
@@ -267,7 +267,7 @@ func (s *spreading) part(member any) *task {
 	} else {
 		part.kind, part.name = taskRelay, s.t.where
 		part.where, part.incarnation, _ = strings.Cut(name, "/")
-		if part.where == s.l.process {
+		if part.where == s.l.name {
 			return nil
 		}
 	}
@@ -282,7 +282,7 @@ func (s *spreading) reached(part *task, reply any) {
 			s.delivered.Store(true)
 		}
 	case part.err == layer.ErrChannelFull:
-		s.l.drop(layer.DropFull, part.where, 1)
+		s.l.process.Drop(layer.DropFull, part.where, 1)
 	default:
 		s.err.Store(&part.err)
 		if part.maybe {

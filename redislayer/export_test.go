@@ -10,4 +10,4 @@ var LeaseScript = leaseScript.source
 var LineScript = lineScript.source
 
 // Process returns the layer's name for itself.
-func (l *Layer) Process() string { return l.process }
+func (l *Layer) Process() string { return l.name }

@@ -6,18 +6,13 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/channellayer/channellayer/layer"
 )
 
 // Flush implements [layer.Flusher]. It makes connections of its own, and finds
 // the other processes by their keys.
 func (l *Layer) Flush(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := l.process.Check(ctx); err != nil {
 		return err
-	}
-	if l.closed.Load() {
-		return layer.ErrClosed
 	}
 	l.flushOwn()
 	nodes := []source{l.session.source}
@@ -38,7 +33,7 @@ func (l *Layer) Flush(ctx context.Context) error {
 		asked.Go(func() {
 			// This process too: what is on its way to it comes before. One that
 			// is gone, or does not answer, has nothing to flush.
-			if err := l.requests.ask(ctx, process, request{what: askFlush}); process == l.process {
+			if err := l.requests.ask(ctx, process, request{what: askFlush}); process == l.name {
 				own = err
 			}
 		})
@@ -72,10 +67,10 @@ func (l *Layer) flushNode(ctx context.Context, node source) (processes []string,
 
 // flushOwn empties what this process holds. Receivers that wait go on waiting.
 func (l *Layer) flushOwn() {
-	l.groups.Clear()
-	l.adopted.Clear()
+	l.process.Groups().Clear()
+	l.process.Adopted().Clear()
 	l.session.forgetGroups()
-	l.mailboxes.Clear()
+	l.process.Mailboxes().Clear()
 	l.queues.tellAll()
 	if l.cluster != nil {
 		l.cluster.lines.tellAll()

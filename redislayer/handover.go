@@ -43,7 +43,7 @@ func (r *reader) handOver(e inboxEntry) {
 			// Whoever asked was told that it failed, and may have asked for
 			// the contrary since.
 		case late:
-			l.drop(layer.DropLate, name, 1)
+			l.process.Drop(layer.DropLate, name, 1)
 		case kind == kindRequest && e.control:
 			l.requests.serve(name, body)
 		case kind == kindReply && e.control:
@@ -55,11 +55,11 @@ func (r *reader) handOver(e inboxEntry) {
 			l.cluster.lines.woken(name)
 		case kind == kindChannel && !e.control:
 			if msg, ok := l.decode(name, body); ok {
-				l.put(name, msg, age)
+				l.process.Put(name, msg, age)
 			}
 		case kind == kindGroup && !e.control:
 			if msg, ok := l.decode(name, body); ok {
-				l.putGroup(name, msg, age)
+				l.process.Deliver(name, msg, age)
 			}
 		case kind == kindQueue && e.score != "":
 			if msg, ok := l.decode(name, body); ok {
@@ -124,7 +124,7 @@ func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err erro
 	}
 	to := ""
 	if e.control {
-		to = r.l.process
+		to = r.l.name
 	}
 	if frames.rest, err = r.opener.open(h, entry[:len(entry)-len(frames.rest)], frames.rest, to); err != nil {
 		return frames, false, err
@@ -136,9 +136,9 @@ func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err erro
 func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e inboxEntry) {
 	switch {
 	case age >= r.l.options.Limits.Expiry:
-		r.l.drop(layer.DropExpired, channel, 1)
+		r.l.process.Drop(layer.DropExpired, channel, 1)
 		r.l.queues.arrived(channel)
-	case r.l.mailboxes.HandOver(channel, msg):
+	case r.l.process.Mailboxes().HandOver(channel, msg):
 		r.l.queues.delivered(channel)
 	default:
 		r.l.queues.giveBack(channel, e.score, bytes.Clone(e.bytes))
@@ -174,13 +174,7 @@ func (r *reader) fenced(h header) bool {
 func (l *Layer) decode(name string, body []byte) (layer.Message, bool) {
 	msg, err := codec.Decode(body)
 	if err != nil {
-		l.drop(layer.DropUndecodable, name, 1)
 		l.log.Debug("undecodable message", "for", name, "error", err)
-		return msg, false
 	}
-	if msg.Size() > l.options.Limits.MaxMessageSize {
-		l.drop(layer.DropOversized, name, 1)
-		return msg, false
-	}
-	return msg, true
+	return msg, l.process.Accept(name, msg, err)
 }

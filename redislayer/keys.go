@@ -1,7 +1,5 @@
 package redislayer
 
-import "strings"
-
 // keys decides where everything lives at Redis. It is the one place that does.
 //
 // On a Cluster a key's place is that of its hash tag, which stands in braces:
@@ -35,14 +33,6 @@ func (k keys) tag(name string) string {
 		return "{" + name + "}"
 	}
 	return name
-}
-
-// processOf returns which process a process-specific channel belongs to: what
-// stands between the last '.' and the '!'. Of a name that no process here
-// made, it returns something that is no process.
-func processOf(channel string) string {
-	name, _, _ := strings.Cut(channel, "!")
-	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
 // Members of a group at Redis.

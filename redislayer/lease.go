@@ -18,7 +18,7 @@ func (s *session) beat(ctx context.Context, c *conn) error {
 	}
 	s.l.queues.tellAll()
 	if len(s.rewrite) == 0 {
-		s.rewrite = slices.Collect(s.l.groups.All())
+		s.rewrite = slices.Collect(s.l.process.Groups().All())
 		s.passed, s.passing = s.passing, time.Now()
 	}
 	n := min(len(s.rewrite), maxRewrite)
@@ -82,7 +82,7 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 	s.attempts++ // never the same again, not even if the outcome is unknown
 	read := l.reader.progress()
 	asked := l.now()
-	reply, err := c.script(ctx, leaseScript.call(ctx, []string{l.keys.inbox(l.process), l.keys.lease(l.process)},
+	reply, err := c.script(ctx, leaseScript.call(ctx, []string{l.keys.inbox(l.name), l.keys.lease(l.name)},
 		heldText, s.attempts, l.options.Lease.Milliseconds(), read.fetched.ms, read.fetched.seq, read.messages, read.bytes))
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (s *session) lose(reason string) {
 // raise makes sure that ids of new entries are above the reader's position,
 // after the server may have been set back.
 func (s *session) raise(ctx context.Context, c *conn, read progress) error {
-	inbox := s.l.keys.inbox(s.l.process)
+	inbox := s.l.keys.inbox(s.l.name)
 	info, err := c.XInfoStream(ctx, inbox).Result()
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (s *session) registerAll(ctx context.Context, c *conn) error {
 	s.mu.Lock()
 	clear(s.registered)
 	s.mu.Unlock()
-	if err := s.writeBatches(ctx, c, slices.Collect(s.l.groups.All())); err != nil {
+	if err := s.writeBatches(ctx, c, slices.Collect(s.l.process.Groups().All())); err != nil {
 		return err
 	}
 	if err := s.writeNormalMembers(ctx, c); err != nil {
@@ -181,7 +181,7 @@ func (s *session) registerAll(ctx context.Context, c *conn) error {
 // the inbox is counted as dropped.
 func (s *session) leave(ctx context.Context, c *conn) error {
 	l := s.l
-	member := processMember(l.process, strconv.FormatUint(s.incarnation.Load(), 10))
+	member := processMember(l.name, strconv.FormatUint(s.incarnation.Load(), 10))
 	s.mu.Lock()
 	groups := slices.Collect(maps.Keys(s.registered))
 	// An entry may be there although the last attempt to write it failed.
@@ -197,7 +197,7 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 		cmds = append(cmds, redis.NewIntCmd(ctx, "ZREM", l.keys.group(group), member))
 	}
 	for _, channel := range l.queues.channels() {
-		cmds = append(cmds, redis.NewIntCmd(ctx, "LREM", l.keys.waiting(channel), 0, l.process))
+		cmds = append(cmds, redis.NewIntCmd(ctx, "LREM", l.keys.waiting(channel), 0, l.name))
 	}
 	for batch := range slices.Chunk(cmds, groupBatch) {
 		if _, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -215,5 +215,5 @@ func (s *session) leave(ctx context.Context, c *conn) error {
 	if err := s.runCalls(ctx, c, s.plan(l.queues.takeBack())); err != nil {
 		return err
 	}
-	return c.Del(ctx, l.keys.inbox(l.process), l.keys.lease(l.process)).Err()
+	return c.Del(ctx, l.keys.inbox(l.name), l.keys.lease(l.name)).Err()
 }

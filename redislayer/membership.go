@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/process"
 )
 
 // GroupAdd implements [layer.Layer]. For a channel of this process it needs
@@ -17,17 +18,23 @@ import (
 // After an error, other than one about the names, the membership may have
 // begun or not; adding again is right, and so is discarding.
 func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
-	if err := l.checkMembership(ctx, group, channel); err != nil {
+	if err := l.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
+		return err
+	}
+	own := l.process.Owns(channel)
+	if !own && layer.IsProcessSpecific(channel) {
+		return l.requests.ask(ctx, process.Of(channel), request{what: askAdd, group: group, channel: channel})
+	}
+	if err := l.process.Join(group, channel); err != nil {
 		return err
 	}
 	switch {
-	case !layer.IsProcessSpecific(channel):
-		l.adopted.Add(group, channel)
+	case !own:
 		return l.writeNormal(ctx, group, channel, true)
-	case l.owns(channel):
-		return l.addOwn(ctx, group, channel)
+	case l.session.isRegistered(group):
+		return nil
 	}
-	return l.requests.ask(ctx, processOf(channel), request{what: askAdd, group: group, channel: channel})
+	return l.session.do(ctx, &op{what: opGroupEntry, where: group})
 }
 
 // GroupDiscard implements [layer.Layer]. For a channel of this process it
@@ -35,26 +42,27 @@ func (l *Layer) GroupAdd(ctx context.Context, group, channel string) error {
 // does not fail if Redis is away: messages for the group then still come to
 // this process, which drops them.
 func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
-	if err := l.checkMembership(ctx, group, channel); err != nil {
+	if err := l.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel)); err != nil {
 		return err
 	}
-	switch {
-	case !layer.IsProcessSpecific(channel):
-		l.adopted.Discard(group, channel)
-		return l.writeNormal(ctx, group, channel, false)
-	case l.owns(channel):
-		if l.groups.Discard(group, channel) {
-			if err := l.session.do(ctx, &op{what: opGroupEntry, where: group}); err != nil {
-				l.session.soil(group) // it is written later
-			}
+	own := l.process.Owns(channel)
+	if !own && layer.IsProcessSpecific(channel) {
+		err := l.requests.ask(ctx, process.Of(channel), request{what: askDiscard, group: group, channel: channel})
+		if errors.Is(err, layer.ErrChannelGone) {
+			return nil // with its memberships
 		}
-		return nil
+		return err
 	}
-	err := l.requests.ask(ctx, processOf(channel), request{what: askDiscard, group: group, channel: channel})
-	if errors.Is(err, layer.ErrChannelGone) {
-		return nil // with its memberships
+	last := l.process.Leave(group, channel)
+	if !own {
+		return l.writeNormal(ctx, group, channel, false)
 	}
-	return err
+	if last {
+		if err := l.session.do(ctx, &op{what: opGroupEntry, where: group}); err != nil {
+			l.session.soil(group) // it is written later
+		}
+	}
+	return nil
 }
 
 // writeNormal writes or removes the membership of a normal channel.
@@ -66,44 +74,6 @@ func (l *Layer) writeNormal(ctx context.Context, group, channel string, join boo
 		return l.session.do(ctx, &op{what: opJoin, where: group, name: channel})
 	}
 	return l.session.do(ctx, &op{what: opLeaveGroup, where: group, name: channel})
-}
-
-func (l *Layer) addOwn(ctx context.Context, group, channel string) error {
-	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
-	// Looked at after adding: a channel that goes away at the same time is
-	// either seen to be gone here, or leaves its groups after this one.
-	if !l.mailboxes.Has(channel) {
-		if l.groups.Discard(group, channel) {
-			l.session.soil(group)
-		}
-		return l.closedOr(layer.ErrChannelGone)
-	}
-	if l.session.isRegistered(group) {
-		return nil
-	}
-	return l.session.do(ctx, &op{what: opGroupEntry, where: group})
-}
-
-// leaveAll ends all memberships of a channel that is gone. What Redis has of
-// them is removed in passing.
-func (l *Layer) leaveAll(channel string) {
-	if emptied := l.groups.DiscardChannel(channel); len(emptied) > 0 {
-		l.session.soil(emptied...)
-		l.session.nudge()
-	}
-}
-
-func (l *Layer) checkMembership(ctx context.Context, group, channel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := layer.ValidateGroup(group); err != nil {
-		return err
-	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return err
-	}
-	return l.closedOr(nil)
 }
 
 // isRegistered reports whether Redis knows that this process has members in
@@ -135,13 +105,13 @@ func (s *session) joinCall(ops []*op) *call {
 // here.
 func (s *session) writeNormalMembers(ctx context.Context, c *conn) error {
 	if s.l.cluster != nil {
-		s.l.cluster.writeNormalMembers(slices.Collect(s.l.adopted.All())...)
+		s.l.cluster.writeNormalMembers(slices.Collect(s.l.process.Adopted().All())...)
 		return nil
 	}
 	var calls []*call
-	for group := range s.l.adopted.All() {
+	for group := range s.l.process.Adopted().All() {
 		var ops []*op
-		for channel := range s.l.adopted.Members(group) {
+		for channel := range s.l.process.Adopted().Members(group) {
 			ops = append(ops, &op{what: opJoin, where: group, name: channel})
 		}
 		if len(ops) > 0 {
@@ -170,10 +140,10 @@ func (s *session) writeGroups(ctx context.Context, c *conn, groups []string) (re
 		delete(s.registered, group)
 	}
 	s.mu.Unlock()
-	member := processMember(s.l.process, strconv.FormatUint(incarnation, 10))
+	member := processMember(s.l.name, strconv.FormatUint(incarnation, 10))
 	present := make([]bool, len(groups))
 	for i, group := range groups {
-		present[i] = s.l.groups.Len(group) > 0
+		present[i] = s.l.process.Groups().Len(group) > 0
 	}
 	var results []written
 	if s.l.cluster != nil {

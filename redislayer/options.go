@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/process"
 )
 
 // Defaults of [Options].
@@ -16,7 +17,7 @@ const (
 	DefaultInboxBytes    = 64 << 20
 	DefaultTimeout       = 2 * time.Second
 	DefaultLease         = 30 * time.Second
-	DefaultGapSpread     = 5 * time.Second
+	DefaultGapSpread     = process.DefaultGapSpread
 )
 
 // Options configures a Layer. The zero value means the defaults; a negative
@@ -111,7 +112,6 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.InboxCapacity, DefaultInboxCapacity)
 	setDefault(&o.InboxBytes, DefaultInboxBytes)
 	setDefault(&o.Timeout, DefaultTimeout)
-	setDefault(&o.GapSpread, DefaultGapSpread)
 	setDefault(&o.Lease, max(DefaultLease, 4*o.Timeout))
 	if o.Lease < 4*o.Timeout {
 		return o, badOption("Lease", "%v is below four times the Timeout of %v", o.Lease, o.Timeout)

@@ -42,7 +42,7 @@ func newQueues(l *Layer) *queues {
 // receive receives on a normal channel.
 func (q *queues) receive(ctx context.Context, channel string, buf []layer.Message) (int, error) {
 	q.change(channel, func(d *demand) { d.waiting++ })
-	n, err := q.l.mailboxes.ReceiveBatch(ctx, channel, buf)
+	n, err := q.l.process.Mailboxes().ReceiveBatch(ctx, channel, buf)
 	if n == 0 { // otherwise delivered has counted it, or does so presently
 		q.change(channel, func(d *demand) { d.waiting-- })
 	}
@@ -143,7 +143,7 @@ func (q *queues) send(channel string, d *demand, o *op) {
 		q.mu.Lock()
 		d.asking, d.reset = false, true // told when Redis is back
 		o = nil
-		if q.l.session.cause() == nil && !q.l.closed.Load() {
+		if q.l.session.cause() == nil && q.l.process.Check(context.Background()) == nil {
 			o = q.nextLocked(channel, d) // it is, since just now
 		}
 		q.mu.Unlock()
@@ -158,7 +158,7 @@ func (q *queues) giveBack(channel, score string, entry []byte) {
 		switch {
 		case err == nil:
 		case o.maybe: // perhaps it is back; it must not be put back twice
-			q.l.drop(layer.DropLate, channel, 1)
+			q.l.process.Drop(layer.DropLate, channel, 1)
 		default: // when Redis is there again, or as the last thing before the end
 			q.mu.Lock()
 			q.back = append(q.back, o)
@@ -183,7 +183,7 @@ func (q *queues) takeBack() []*op {
 // close counts what could not be given back.
 func (q *queues) close() {
 	for _, o := range q.takeBack() {
-		q.l.drop(layer.DropClosed, o.where, 1)
+		q.l.process.Drop(layer.DropClosed, o.where, 1)
 	}
 }
 

@@ -184,7 +184,7 @@ func (r *reader) finish(ctx context.Context, c *conn) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	inbox := r.l.keys.inbox(r.l.process)
+	inbox := r.l.keys.inbox(r.l.name)
 	for {
 		request := appendRequest(nil, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count)
 		if err := r.read(c, request, r.l.options.Timeout, entriesOf); err != nil || len(r.entries) == 0 {
@@ -201,7 +201,7 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 	gather := time.NewTimer(paceWait)
 	defer gather.Stop()
 	<-gather.C
-	inbox := r.l.keys.inbox(r.l.process)
+	inbox := r.l.keys.inbox(r.l.name)
 	for {
 		asked := time.Now()
 		r.request = appendRequest(r.request[:0], "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),

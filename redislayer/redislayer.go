@@ -2,7 +2,6 @@ package redislayer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,9 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/channellayer/channellayer/groups"
 	"github.com/channellayer/channellayer/layer"
-	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/layer/process"
 )
 
 // Layer is a [layer.Layer] over Redis. Make one with [New] or [Open]. Besides
@@ -28,21 +26,17 @@ type Layer struct {
 	keys    keys
 	base    time.Time
 
-	process   string        // this layer's, random
-	channels  atomic.Uint64 // made so far
-	mailboxes *mailbox.Set
-	groups    *groups.Groups // of this process's channels
-	adopted   *groups.Groups // memberships of normal channels that were added here
+	process *process.Process // its channels and memberships
+	name    string           // the process's
 
 	session  *session
 	cluster  *cluster // nil on a single server
 	reader   *reader
 	queues   *queues
 	requests *requests
-	notice   *gapNotice
-	counters counters
 
-	closed  atomic.Bool
+	undecodableToldAt atomic.Int64 // on the layer's clock
+
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	owned   redis.UniversalClient // closed with the layer; nil if the user's
@@ -72,34 +66,30 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layer{
-		options: o, log: o.Logger, keys: keys{prefix: o.Prefix}, base: time.Now(),
-		process: rand.Text()[:20],
-	}
+	l := &Layer{options: o, log: o.Logger, keys: keys{prefix: o.Prefix}, base: time.Now()}
+	ofCluster, onCluster := client.(*redis.ClusterClient)
 	var source source
-	if ofCluster, ok := client.(*redis.ClusterClient); ok {
+	if !onCluster {
+		if source, err = newSource(client); err != nil {
+			return nil, err
+		}
+	}
+	l.process, err = process.New(process.Options{
+		Limits: o.Limits, Observer: o.Observer, GapMessage: o.GapMessage, GapSpread: o.GapSpread, Emptied: l.emptied,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.name = l.process.Name()
+	if onCluster {
 		l.keys.cluster = true
 		l.cluster = newCluster(l, ofCluster.Options())
 		source = l.cluster.home()
-	} else if source, err = newSource(client); err != nil {
-		return nil, err
-	}
-	observer := o.Observer
-	observer.Abandoned = l.abandoned
-	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: o.Limits, Observer: observer}); err != nil {
-		return nil, err
-	}
-	if l.groups, err = groups.New(groups.Options{Expiry: o.Limits.GroupExpiry}); err != nil {
-		return nil, err
-	}
-	if l.adopted, err = groups.New(groups.Options{Expiry: o.Limits.GroupExpiry}); err != nil {
-		return nil, err
 	}
 	l.reader = newReader(l, source)
 	l.session = newSession(l, source)
 	l.queues = newQueues(l)
 	l.requests = newRequests(l)
-	l.notice = newGapNotice(l)
 
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
@@ -111,10 +101,7 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 	var reading context.Context
 	reading, l.reader.cancel = context.WithCancel(ctx)
 	l.running.Go(func() { l.reader.run(reading) })
-	l.running.Go(func() { l.sweep(ctx) })
-	if o.GapMessage.Len() > 0 {
-		l.running.Go(func() { l.notice.run(ctx) })
-	}
+	l.running.Go(func() { l.keepQueues(ctx) })
 	return l, nil
 }
 
@@ -172,20 +159,7 @@ func (l *Layer) waitConnected(ctx context.Context) error {
 
 // NewChannel implements [layer.Layer].
 func (l *Layer) NewChannel(ctx context.Context, prefix string) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	if err := layer.ValidatePrefix(prefix); err != nil {
-		return "", err
-	}
-	if prefix == "" {
-		prefix = layer.DefaultPrefix
-	}
-	channel := prefix + "." + l.process + "!" + strconv.FormatUint(l.channels.Add(1), 36)
-	if err := l.mailboxes.Open(channel); err != nil {
-		return "", err
-	}
-	return channel, nil
+	return l.process.NewChannel(ctx, prefix)
 }
 
 // Receive implements [layer.Layer].
@@ -195,11 +169,7 @@ func (l *Layer) Receive(ctx context.Context, channel string) (layer.Message, err
 		_, err := l.receiveNormal(ctx, channel, buf[:])
 		return buf[0], err
 	}
-	msg, err := l.mailboxes.Receive(ctx, channel)
-	if err == layer.ErrChannelGone && !l.owns(channel) {
-		err = layer.ErrForeignChannel
-	}
-	return msg, err
+	return l.process.Receive(ctx, channel)
 }
 
 // ReceiveBatch implements [layer.BatchReceiver]. From a normal channel it
@@ -208,11 +178,7 @@ func (l *Layer) ReceiveBatch(ctx context.Context, channel string, buf []layer.Me
 	if !layer.IsProcessSpecific(channel) {
 		return l.receiveNormal(ctx, channel, buf)
 	}
-	n, err := l.mailboxes.ReceiveBatch(ctx, channel, buf)
-	if err == layer.ErrChannelGone && !l.owns(channel) {
-		return 0, layer.ErrForeignChannel
-	}
-	return n, err
+	return l.process.ReceiveBatch(ctx, channel, buf)
 }
 
 func (l *Layer) receiveNormal(ctx context.Context, channel string, buf []layer.Message) (int, error) {
@@ -222,8 +188,8 @@ func (l *Layer) receiveNormal(ctx context.Context, channel string, buf []layer.M
 	if err := layer.ValidateChannel(channel); err != nil {
 		return 0, err
 	}
-	if l.closed.Load() {
-		return 0, layer.ErrClosed
+	if err := l.process.Check(ctx); err != nil {
+		return 0, err
 	}
 	channel = strings.Clone(channel)
 	if l.cluster != nil {
@@ -234,21 +200,7 @@ func (l *Layer) receiveNormal(ctx context.Context, channel string, buf []layer.M
 
 // Release implements [layer.Releaser].
 func (l *Layer) Release(ctx context.Context, channel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return err
-	}
-	if !layer.IsProcessSpecific(channel) {
-		return &layer.Error{Op: "release", Name: channel, Err: layer.ErrInvalidName}
-	}
-	if !l.owns(channel) {
-		return layer.ErrForeignChannel
-	}
-	l.mailboxes.Release(channel)
-	l.leaveAll(channel)
-	return l.closedOr(nil)
+	return l.process.Release(ctx, channel)
 }
 
 // Ping implements [layer.Pinger]: it makes a round trip to Redis. On a Cluster
@@ -269,10 +221,10 @@ func (l *Layer) Ping(ctx context.Context) error {
 // Redis if that can be reached within the timeout; otherwise they end with
 // their lease.
 func (l *Layer) Close() error {
-	if !l.closed.CompareAndSwap(false, true) {
+	if !l.process.BeginClose() {
 		return nil
 	}
-	l.mailboxes.Close()
+	l.process.Mailboxes().Close() // receivers do not wait for Redis; what it still has for them is counted
 	if l.cluster == nil {
 		l.session.close(l.options.Timeout)
 	} else {
@@ -282,6 +234,7 @@ func (l *Layer) Close() error {
 	l.running.Wait()
 	l.requests.wait()
 	l.queues.close()
+	l.process.Close()
 	if l.cluster != nil {
 		l.cluster.client.Close()
 	}
@@ -291,33 +244,24 @@ func (l *Layer) Close() error {
 	return nil
 }
 
-// abandoned is told by the mailboxes that nobody reads a channel any more.
-func (l *Layer) abandoned(channel string) {
-	l.leaveAll(channel)
-	if l.options.Observer.Abandoned != nil {
-		l.options.Observer.Abandoned(channel)
-	}
+// emptied is told of groups that lost their last member here without anybody
+// having called GroupDiscard. What Redis has of them is removed in passing.
+func (l *Layer) emptied(groups []string) {
+	l.session.soil(groups...)
+	l.session.nudge()
 }
 
-// How long the memory of an expired membership is kept, and how late a message
-// that expired in a queue is counted, at most.
-const (
-	groupSweepInterval = time.Minute
-	pruneInterval      = time.Second
-)
+// pruneInterval is how late a message that expired in a queue is counted, at
+// most.
+const pruneInterval = time.Second
 
-func (l *Layer) sweep(ctx context.Context) {
-	groups := time.NewTicker(max(min(groupSweepInterval, l.options.Limits.GroupExpiry), time.Second))
-	defer groups.Stop()
-	queues := time.NewTicker(max(min(pruneInterval, l.options.Limits.Expiry/4), 10*time.Millisecond))
-	defer queues.Stop()
+// keepQueues sees to what has to be done for normal channels from time to time.
+func (l *Layer) keepQueues(ctx context.Context) {
+	ticker := time.NewTicker(max(min(pruneInterval, l.options.Limits.Expiry/4), 10*time.Millisecond))
+	defer ticker.Stop()
 	for {
 		select {
-		case <-groups.C:
-			l.session.soil(l.groups.Sweep()...)
-			l.adopted.Sweep()
-			l.session.nudge()
-		case <-queues.C:
+		case <-ticker.C:
 			if l.cluster != nil {
 				l.cluster.lines.tick()
 			}
@@ -340,21 +284,4 @@ func (l *Layer) age(e inboxEntry) time.Duration {
 		accepted = int64(micros) * int64(time.Microsecond)
 	}
 	return time.Duration(max(0, l.now()+l.session.clock.Load()-accepted))
-}
-
-// owns reports whether a channel is process-specific and of this process.
-func (l *Layer) owns(channel string) bool {
-	end := strings.IndexByte(channel, '!')
-	if end < 0 {
-		return false
-	}
-	prefix, ok := strings.CutSuffix(channel[:end], l.process) // see processOf, which takes longer
-	return ok && (prefix == "" || prefix[len(prefix)-1] == '.')
-}
-
-func (l *Layer) closedOr(err error) error {
-	if l.closed.Load() {
-		return layer.ErrClosed
-	}
-	return err
 }

@@ -94,9 +94,9 @@ func (r *requests) ask(ctx context.Context, process string, q request) error {
 // send sends a request.
 func (r *requests) send(ctx context.Context, process string, body []byte) error {
 	if r.l.cluster != nil {
-		return r.l.cluster.do(ctx, &task{kind: taskControl, frame: kindRequest, where: process, name: r.l.process, body: body})
+		return r.l.cluster.do(ctx, &task{kind: taskControl, frame: kindRequest, where: process, name: r.l.name, body: body})
 	}
-	return r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.process, body: body})
+	return r.l.session.do(ctx, &op{what: opControl, where: process, name: r.l.name, body: body})
 }
 
 // reply sends an answer, and does not wait.
@@ -177,7 +177,7 @@ func (r *requests) do(q request) byte {
 	switch {
 	case q.what == askFlush:
 		r.l.flushOwn()
-	case !r.l.owns(q.channel):
+	case !r.l.process.Owns(q.channel):
 		return answerGone
 	case q.what == askAdd:
 		err = r.l.GroupAdd(ctx, q.group, q.channel)

@@ -2,11 +2,10 @@ package redislayer
 
 import (
 	"context"
-	"time"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
-	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/layer/process"
 )
 
 // Send implements [layer.Layer]. To a channel of this process it needs no
@@ -14,13 +13,13 @@ import (
 // the inbox of the process that owns the channel; if the mailbox turns out to
 // be full there, the message is dropped and counted by that process.
 func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) error {
-	if err := l.checkSend(ctx, msg); err != nil {
-		return err
+	if err := l.process.Check(ctx, l.options.Limits.CheckMessage(msg)); err != nil {
+		return layer.NotSent(err)
 	}
-	if l.owns(channel) {
-		err := l.mailboxes.Put(channel, msg)
+	if l.process.Owns(channel) {
+		err := l.process.Mailboxes().Put(channel, msg)
 		if err == nil {
-			l.counters.sent.Add(1)
+			l.process.CountSend(channel)
 		}
 		return err
 	}
@@ -29,7 +28,7 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 	}
 	o := &op{what: opPush, where: channel}
 	if layer.IsProcessSpecific(channel) {
-		o.what, o.where, o.name = opSend, processOf(channel), channel
+		o.what, o.where, o.name = opSend, process.Of(channel), channel
 	}
 	var err error
 	if o.body, err = codec.Encode(msg); err != nil {
@@ -43,7 +42,7 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 	if err != nil {
 		return err
 	}
-	l.counters.sent.Add(1)
+	l.process.CountSend(channel)
 	return nil
 }
 
@@ -52,8 +51,8 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 // to those of other processes; on a Cluster it takes two. If that fails after members here got the
 // message, the error matches [layer.ErrMaybeSent].
 func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) error {
-	if err := l.checkSend(ctx, msg); err != nil {
-		return err
+	if err := l.process.Check(ctx, l.options.Limits.CheckMessage(msg)); err != nil {
+		return layer.NotSent(err)
 	}
 	if err := layer.ValidateGroup(group); err != nil {
 		return err
@@ -62,7 +61,7 @@ func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) 
 	if err != nil {
 		return layer.NotSent(err)
 	}
-	local := l.putGroup(group, msg, 0)
+	local := l.process.Deliver(group, msg, 0)
 	var maybe bool
 	if l.cluster != nil {
 		err, maybe = l.cluster.groupSend(ctx, group, body)
@@ -71,51 +70,10 @@ func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) 
 	}
 	switch {
 	case err == nil:
-		l.counters.groupSent.Add(1)
+		l.process.CountGroupSend(group)
 		return nil
 	case maybe || local > 0:
 		return layer.MaybeSent(err)
 	}
 	return layer.NotSent(err)
-}
-
-func (l *Layer) checkSend(ctx context.Context, msg layer.Message) error {
-	if err := ctx.Err(); err != nil {
-		return layer.NotSent(err)
-	}
-	if l.closed.Load() {
-		return layer.NotSent(layer.ErrClosed)
-	}
-	return l.options.Limits.CheckMessage(msg)
-}
-
-// put puts a message that came for a channel of this process into its mailbox.
-func (l *Layer) put(channel string, msg layer.Message, age time.Duration) {
-	l.taken(channel, l.mailboxes.PutAged(channel, msg, age))
-}
-
-// putGroup puts a message into the mailboxes of a group's members here, and
-// returns how many took it.
-func (l *Layer) putGroup(group string, msg layer.Message, age time.Duration) (taken int) {
-	fan := l.mailboxes.Fan(msg, age)
-	for channel, ref := range l.groups.MembersWith(group) {
-		ref, _ := ref.(mailbox.Ref)
-		if l.taken(channel, fan.Put(channel, ref)) {
-			taken++
-		}
-	}
-	return taken
-}
-
-// taken reports whether a mailbox took a message, and counts it if not.
-func (l *Layer) taken(channel string, err error) bool {
-	switch err {
-	case nil:
-		return true
-	case layer.ErrChannelFull:
-		l.drop(layer.DropFull, channel, 1)
-	default: // released, or the layer was closed
-		l.drop(layer.DropClosed, channel, 1)
-	}
-	return false
 }

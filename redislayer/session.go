@@ -167,7 +167,7 @@ func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	}
 	// The key for the check does not exist: from a slot that is on its way to
 	// another node, it sends elsewhere, also if the inbox is still here.
-	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.process)); err != nil && !redis.HasErrorPrefix(err, "ASK") {
+	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.name)); err != nil && !redis.HasErrorPrefix(err, "ASK") {
 		return nil, explain(err)
 	}
 	if info.runID != s.runID {

@@ -36,10 +36,11 @@ func TestSpreadingOutcome(t *testing.T) {
 
 // The reply about an inbox is passed on to who spreads the message.
 func TestRelayedTellsReply(t *testing.T) {
+	l := apart(t, Options{})
 	for _, reply := range []any{int64(1), int64(-1)} {
 		var told any
 		part := &task{kind: taskRelay, name: "room", then: func(_ *task, reply any) { told = reply }}
-		(&lane{c: &cluster{l: &Layer{}}}).relayed(&laneCall{tasks: []*task{part}}, reply)
+		(&lane{c: &cluster{l: l}}).relayed(&laneCall{tasks: []*task{part}}, reply)
 		require.Equal(t, reply, told)
 	}
 }

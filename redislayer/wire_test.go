@@ -47,7 +47,7 @@ func unhex(tb testing.TB, s string) []byte {
 func TestGoldenBytes(t *testing.T) {
 	one := encode(t, map[string]any{"a": "one"})
 	two := encode(t, map[string]any{"a": "two"})
-	s := &session{l: &Layer{process: senderA}, epoch: 2}
+	s := &session{l: &Layer{name: senderA}, epoch: 2}
 	head := func() []byte {
 		s.sequence = 299
 		return s.header()
@@ -91,14 +91,6 @@ func TestGoldenKeys(t *testing.T) {
 		k.inbox("P"), k.lease("P"), k.group("room"), k.queue("jobs"), k.waiting("jobs"),
 		processMember("P", "7"), normalMember("jobs"),
 	})
-}
-
-func TestProcessOf(t *testing.T) {
-	for channel, want := range map[string]string{
-		"specific.P!1": "P", "a.b.P!1": "P", "P!1": "P", "specific.!1": "", "!": "",
-	} {
-		require.Equal(t, want, processOf(channel), "process of %q", channel)
-	}
 }
 
 func encode(tb testing.TB, fields map[string]any) []byte {

@@ -123,13 +123,22 @@ func Of(channel string) string {
 }
 
 // Owns reports whether this process made the channel.
-func (p *Process) Owns(channel string) bool { return Of(channel) == p.name }
+func (p *Process) Owns(channel string) bool {
+	end := strings.IndexByte(channel, '!')
+	if end < 0 {
+		return false
+	}
+	before, ours := strings.CutSuffix(channel[:end], p.name) // Of would take longer
+	return ours && (before == "" || before[len(before)-1] == '.')
+}
 
 // Limits returns the limits with their defaults.
 func (p *Process) Limits() layer.Limits { return p.options.Limits }
 
 // Mailboxes returns the process's mailboxes, for all that Process has no method
-// for. Close belongs to the Process.
+// for. To close them belongs to Close, but for a backend that after BeginClose
+// still takes in what the broker holds: receivers then do not wait for that,
+// and what is put into the mailboxes is counted as closed.
 func (p *Process) Mailboxes() *mailbox.Set { return p.mailboxes }
 
 // Groups returns the memberships of this process's channels.

@@ -52,7 +52,7 @@ func TestNames(t *testing.T) {
 		defer other.Close()
 		require.False(t, other.Owns(first), "%s is not %s's", first, other.Name())
 		for channel, want := range map[string]string{
-			"jobs": "", "eu.jobs": "", "specific.abc!def": "abc", "abc!def": "abc", "a.b.abc!d.e": "abc",
+			"jobs": "", "eu.jobs": "", "specific.abc!def": "abc", "abc!def": "abc", "a.b.abc!d.e": "abc", "specific.!1": "", "!": "",
 		} {
 			require.Equal(t, want, process.Of(channel), channel)
 			require.False(t, p.Owns(channel), channel)
