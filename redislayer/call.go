@@ -106,18 +106,13 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 	calls := s.plan([]*op{o})
 	interrupted := false
 	err := s.send(c, calls)
-	if err == nil && ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() {
-			c.pipe.interrupt()
-			w.done <- struct{}{}
-		})
+	if err == nil {
+		stop := s.interruptAtEnd(ctx, c, calls, w)
 		err = receive(c, calls)
-		if !stop() {
+		if stop != nil && !stop() {
 			<-w.done
 			interrupted = true
 		}
-	} else if err == nil {
-		err = receive(c, calls)
 	}
 	if interrupted && isTimeout(err) || err == nil && !isComplete(calls) {
 		o.done = w.done
@@ -137,6 +132,27 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 	}
 	s.release(nil, err)
 	return true
+}
+
+// interruptAtEnd has the end of ctx interrupt what its caller reads, and tell w,
+// until stop is called. It returns nil for a ctx that does not end. If one of
+// ctx's own methods panics, it leaves the calls to the session's goroutine:
+// others need the turn.
+func (s *session) interruptAtEnd(ctx context.Context, c *conn, calls []*call, w *waiter) (stop func() bool) {
+	panicking := true
+	defer func() {
+		if panicking {
+			s.release(calls, nil)
+		}
+	}()
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() {
+			c.pipe.interrupt()
+			w.done <- struct{}{}
+		})
+	}
+	panicking = false
+	return stop
 }
 
 func isTimeout(err error) bool {

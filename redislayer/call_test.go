@@ -1,6 +1,7 @@
 package redislayer
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,6 +91,29 @@ func TestObserverOnTheCallersGoroutine(t *testing.T) {
 	require.NoError(t, push(func() { require.NoError(t, l.Send(t.Context(), "jobs", msg), "by the observer") }))
 	require.Less(t, time.Since(began), DefaultTimeout, "two sends, one inside the other")
 
+	require.NoError(t, l.Ping(t.Context()))
+	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
+}
+
+// panicky is a ctx that cannot be waited for.
+type panicky struct{ context.Context }
+
+func (panicky) Done() <-chan struct{} { panic("no end") }
+
+// A ctx whose own methods panic does not harm the layer.
+func TestPanickyContext(t *testing.T) {
+	l, server := onMiniredis(t, Options{})
+	msg := layer.NewMessage(map[string]any{"type": "t"})
+	connected := server.TotalConnectionCount()
+	for range 3 {
+		claim(t, l.session)
+		l.session.release(nil, nil) // and so does the next
+		require.PanicsWithValue(t, "no end", func() { _ = l.Send(panicky{t.Context()}, "jobs", msg) })
+		require.NoError(t, l.Send(t.Context(), "jobs", msg), "after a panic")
+	}
+	queue, err := server.ZMembers(l.keys.queue("jobs"))
+	require.NoError(t, err)
+	require.Len(t, queue, 6, "what was sent, three times with a ctx that panicked then")
 	require.NoError(t, l.Ping(t.Context()))
 	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
 }

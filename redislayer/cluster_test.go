@@ -26,18 +26,9 @@ import (
 
 func TestConformanceOnCluster(t *testing.T) {
 	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
-	backend := backendOver(warm(t, cluster.Client(t)))
+	backend := backendOver(cluster.Client(t))
 	backend.Declared = heavyUnderRace("Load/*")
 	layertest.Run(t, backend)
-}
-
-// warm has the client start what it keeps for as long as it is open.
-func warm(tb testing.TB, client *redis.ClusterClient) *redis.ClusterClient {
-	tb.Helper()
-	require.NoError(tb, client.ForEachMaster(tb.Context(), func(ctx context.Context, node *redis.Client) error {
-		return node.Ping(ctx).Err()
-	}))
-	return client
 }
 
 // backendOver makes layers with the client; each bus has a prefix of its own.

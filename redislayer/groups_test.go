@@ -5,7 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +19,35 @@ import (
 	"github.com/channellayer/channellayer/layer"
 )
 
-// What is wrong with the keys of one group is no concern of others whose
-// messages leave in the same call.
+// What is wrong with the keys of one group, or of one process in it, is no
+// concern of others whose messages leave in the same call.
 func TestGroupsFailAlone(t *testing.T) {
+	t.Run("one after the other", func(t *testing.T) {
+		testGroupsFailAlone(t, func(_ *session, groups []string, send func(group string)) {
+			for _, group := range groups {
+				send(group)
+			}
+		})
+	})
+	t.Run("in one call", func(t *testing.T) {
+		testGroupsFailAlone(t, func(s *session, groups []string, send func(group string)) {
+			claim(t, s)
+			var senders sync.WaitGroup
+			for _, group := range groups {
+				senders.Go(func() { send(group) })
+			}
+			require.Eventually(t, func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return len(s.queued) == len(groups)
+			}, 10*time.Second, time.Millisecond)
+			s.release(nil, nil)
+			senders.Wait()
+		})
+	})
+}
+
+func testGroupsFailAlone(t *testing.T, sendAll func(s *session, groups []string, send func(group string))) {
 	server := redistest.Start(t, redistest.Config{})
 	ctx := t.Context()
 	start := func() *Layer {
@@ -33,18 +62,19 @@ func TestGroupsFailAlone(t *testing.T) {
 	k := a.keys
 	set := func(args ...any) { require.NoError(t, client.Do(ctx, args...).Err()) }
 	lease := func(process string, fields ...any) { set(append([]any{"HSET", k.lease(process)}, fields...)...) }
+	// With '-' before its name, a process comes before those that are well.
 	set("SET", k.group("no-group"), "x")
-	set("ZADD", k.group("no-slash"), 0, "pfoo")
-	set("ZADD", k.group("no-inbox"), 0, "pfoo/1")
-	lease("foo", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
-	set("SET", k.inbox("foo"), "x")
-	set("ZADD", k.group("no-lease"), 0, "pbar/1")
-	set("SET", k.lease("bar"), "x")
-	set("ZADD", k.group("no-numbers"), 0, "pbaz/1")
-	lease("baz", "i", 1, "n", "many")
-	set("XADD", k.inbox("full"), "18446744073709551615-18446744073709551615", "e", "")
-	set("ZADD", k.group("no-more-ids"), 0, "pfull/1")
-	lease("full", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
+	set("ZADD", k.group("no-slash"), 0, "p-foo")
+	set("ZADD", k.group("no-inbox"), 0, "p-foo/1")
+	lease("-foo", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
+	set("SET", k.inbox("-foo"), "x")
+	set("ZADD", k.group("no-lease"), 0, "p-bar/1")
+	set("SET", k.lease("-bar"), "x")
+	set("ZADD", k.group("no-numbers"), 0, "p-baz/1")
+	lease("-baz", "i", 1, "n", "many")
+	set("XADD", k.inbox("-full"), "18446744073709551615-18446744073709551615", "e", "")
+	set("ZADD", k.group("no-more-ids"), 0, "p-full/1")
+	lease("-full", "i", 1, "n", 0, "b", 0, "rn", 0, "rb", 0)
 
 	fine := map[string]bool{"good": true, "another": true, "no-slash": true,
 		"no-group": false, "no-inbox": false, "no-lease": false, "no-numbers": false, "no-more-ids": false}
@@ -55,30 +85,18 @@ func TestGroupsFailAlone(t *testing.T) {
 			require.NoError(t, b.GroupAdd(ctx, group, channel))
 		}
 	}
-	claim(t, a.session)
-	type result struct {
-		group string
-		err   error
-	}
-	results := make(chan result)
-	for group := range fine {
-		go func() {
-			results <- result{group, a.GroupSend(ctx, group, layer.NewMessage(map[string]any{"type": "t", "group": group}))}
-		}()
-	}
-	require.Eventually(t, func() bool {
-		a.session.mu.Lock()
-		defer a.session.mu.Unlock()
-		return len(a.session.queued) == len(fine)
-	}, 10*time.Second, time.Millisecond)
-	a.session.release(nil, nil)
-	for range fine {
-		r := <-results
-		if fine[r.group] {
-			require.NoError(t, r.err, "to group %q", r.group)
+	var results sync.Map
+	sendAll(a.session, slices.Collect(maps.Keys(fine)), func(group string) {
+		results.Store(group, a.GroupSend(ctx, group, layer.NewMessage(map[string]any{"type": "t", "group": group})))
+	})
+	for group, fine := range fine {
+		result, _ := results.Load(group)
+		err, _ := result.(error)
+		if fine {
+			require.NoError(t, err, "to group %q", group)
 		} else {
-			require.ErrorIs(t, r.err, layer.ErrUnavailable, "to group %q", r.group)
-			require.ErrorIs(t, r.err, layer.ErrMaybeSent, "to group %q", r.group)
+			require.ErrorIs(t, err, layer.ErrUnavailable, "to group %q", group)
+			require.ErrorIs(t, err, layer.ErrMaybeSent, "to group %q", group)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

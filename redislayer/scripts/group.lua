@@ -8,10 +8,22 @@
 --       5 the sender's process  6 key of an inbox, up to the process
 --       7 key of a lease, up to the process
 -- Returns {1, what, 1, what, ...}: how many messages an inbox had no room for,
---         or the name of a normal channel; 0 if there is nothing to tell.
+--         or the name of a normal channel, or an error of a process's keys,
+--         which is no concern of others; 0 if there is nothing to tell.
 -- Cost  one command, and three for each process.
+local messages, capacity, capacityBytes = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now
 local reply, gone = {}, {}
+local wrote = false
+
+local function tell(what)
+  reply[#reply + 1] = 1
+  reply[#reply + 1] = what
+end
+
+local function add(call, process)
+  return call('XADD', ARGV[6] .. process, 'NOMKSTREAM', '*', 'e', ARGV[1], 'n', ARGV[2])
+end
 
 -- Entries come first and memberships are removed last: Redis refuses a script
 -- for want of memory only if its first write needs some.
@@ -24,8 +36,7 @@ for i = 1, #members, 2 do
       now = now[1] * 1000 + math.floor(now[2] / 1000)
     end
     if tonumber(members[i + 1]) > now then
-      reply[#reply + 1] = 1
-      reply[#reply + 1] = string.sub(member, 2)
+      tell(string.sub(member, 2))
     else
       gone[#gone + 1] = member
     end
@@ -34,18 +45,28 @@ for i = 1, #members, 2 do
     local process = slash and string.sub(member, 2, slash - 1)
     if process and process ~= ARGV[5] then
       local key = ARGV[7] .. process
-      local lease = redis.call('HMGET', key, 'i', 'n', 'b', 'rn', 'rb')
-      if lease[1] ~= string.sub(member, slash + 1) then
+      local lease = redis.pcall('HMGET', key, 'i', 'n', 'b', 'rn', 'rb')
+      local n, b, rn, rb = tonumber(lease[2]), tonumber(lease[3]), tonumber(lease[4]), tonumber(lease[5])
+      if lease.err then
+        tell(lease)
+      elseif lease[1] and not (n and b and rn and rb) then
+        tell(redis.error_reply('ERR a lease without its numbers'))
+      elseif lease[1] ~= string.sub(member, slash + 1) then
         gone[#gone + 1] = member
+      elseif n + messages - rn > capacity or (b + #ARGV[1] - rb > capacityBytes and b ~= rb) then
+        tell(messages)
       else
-        local n, b = lease[2] + ARGV[2], lease[3] + #ARGV[1]
-        if n - lease[4] > tonumber(ARGV[3]) or (b - lease[5] > tonumber(ARGV[4]) and lease[3] ~= lease[5]) then
-          reply[#reply + 1] = 1
-          reply[#reply + 1] = tonumber(ARGV[2])
-        elseif redis.call('XADD', ARGV[6] .. process, 'NOMKSTREAM', '*', 'e', ARGV[1], 'n', ARGV[2]) then
-          redis.call('HSET', key, 'n', n, 'b', b)
-        else
+        local id = add(redis.pcall, process)
+        if not id then
           gone[#gone + 1] = member
+        elseif id.err then
+          local code = string.match(id.err, '^%-?(%u+)')
+          -- A server that refuses the first write refuses the whole script.
+          if not wrote and code ~= 'WRONGTYPE' and code ~= 'ERR' then add(redis.call, process) end
+          tell(id)
+        else
+          redis.call('HSET', key, 'n', n + messages, 'b', b + #ARGV[1])
+          wrote = true
         end
       end
     end
