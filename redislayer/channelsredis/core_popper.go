@@ -41,6 +41,7 @@ type popper struct {
 	done      chan struct{}
 
 	// Only the popper's goroutine uses these.
+	out   []byte
 	last  int64  // the id of the last connection
 	runID string // of its server
 	old   bool   // the server is older than 7.0, which has BZMPOP
@@ -56,6 +57,8 @@ type entry struct {
 const (
 	popBlock = time.Second
 	popGrace = time.Second
+
+	popSeconds = int(popBlock / time.Second)
 )
 
 func newPopper(c *Core, w *writer, want func() ([]string, int), take func(*writer, string, []entry) []entry) *popper {
@@ -173,7 +176,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 			*backoff = minBackoff
 			p.giveBack(conn, key, p.take(p.w, key, got))
 		}
-		if err == nil || err == redis.Nil {
+		if err == nil {
 			continue
 		}
 		if redis.HasErrorPrefix(err, "unknown command") && !p.old {
@@ -213,13 +216,13 @@ func (p *popper) pop(conn *redisconn.Conn, keys []string, count int) (key string
 	if p.old {
 		return p.popOld(conn, keys, count)
 	}
-	args := make([]any, 0, 6+len(keys))
-	args = append(args, "BZMPOP", popBlock.Seconds(), len(keys))
+	words := make([]any, 0, 6+len(keys))
+	words = append(words, "BZMPOP", popSeconds, len(keys))
 	for _, key := range keys {
-		args = append(args, key)
+		words = append(words, key)
 	}
-	reply, err := conn.Do(context.Background(), append(args, "MIN", "COUNT", count)...).Slice()
-	if err != nil {
+	reply, err := p.ask(conn, append(words, "MIN", "COUNT", count)...)
+	if err != nil || reply == nil {
 		return "", nil, err
 	}
 	if len(reply) != 2 {
@@ -237,12 +240,12 @@ func (p *popper) pop(conn *redisconn.Conn, keys []string, count int) (key string
 
 // popOld does what pop does on Redis 6.2.
 func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key string, got []entry, err error) {
-	args := []any{"BZPOPMIN"}
+	words := []any{"BZPOPMIN"}
 	for _, key := range keys {
-		args = append(args, key)
+		words = append(words, key)
 	}
-	reply, err := conn.Do(context.Background(), append(args, popBlock.Seconds())...).Slice()
-	if err != nil {
+	reply, err := p.ask(conn, append(words, popSeconds)...)
+	if err != nil || reply == nil {
 		return "", nil, err
 	}
 	if len(reply) != 3 {
@@ -252,11 +255,29 @@ func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key str
 	if got, err = appendEntry(nil, reply[1:]); err != nil || count == 1 {
 		return key, got, err
 	}
-	more, err := conn.Do(context.Background(), "ZPOPMIN", key, count-1).Slice()
+	more, err := p.ask(conn, "ZPOPMIN", key, count-1)
 	for ; err == nil && len(more) >= 2; more = more[2:] {
 		got, err = appendEntry(got, more[:2])
 	}
 	return key, got, err
+}
+
+// ask makes a round trip whose reply is a list, or nil.
+func (p *popper) ask(conn *redisconn.Conn, words ...any) ([]any, error) {
+	p.out = redisconn.AppendCommand(p.out[:0], words...)
+	if err := conn.Pipe.Write(p.out, popBlock+popGrace); err != nil {
+		return nil, err
+	}
+	reply, err := conn.Pipe.Fetch()
+	if err != nil {
+		return nil, err
+	}
+	value, err := redisconn.Read(reply)
+	values, ok := value.([]any)
+	if err == nil && value != nil && !ok {
+		err = errReply
+	}
+	return values, err
 }
 
 func appendEntry(got []entry, pair []any) ([]entry, error) {

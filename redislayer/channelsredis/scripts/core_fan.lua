@@ -21,7 +21,7 @@ local function seconds(us) return string.format('%d.%06d', math.floor(us / 10000
 if ARGV[5] ~= '' then
   local members = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. seconds(now - ARGV[4]), '+inf')
   if redis.sha1hex(table.concat(members, '\n')) ~= ARGV[5] then
-    return {string.format('%.0f', now), ARGV[3], 1, members}
+    return {now, tonumber(ARGV[3]), 1, members}
   end
 end
 
@@ -49,4 +49,4 @@ for k = 2, #KEYS do
   skipped[k - 1], gone[k - 1] = n - room, expired
   top = math.max(top, s)
 end
-return {string.format('%.0f', now), string.format('%.0f', top), 0, skipped, gone}
+return {now, top, 0, skipped, gone}

@@ -15,10 +15,10 @@
 -- begins with a removal is not refused when memory is full.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local cutoff = string.format('%.6f', (now - ARGV[1]) / 1000000)
 local score = math.max(now - 1, tonumber(ARGV[3]))
-local length, expired = redis.call('ZCARD', KEYS[1]), 0
+local length, expired, cutoff = redis.call('ZCARD', KEYS[1]), 0, nil
 if length > 0 then
+  cutoff = string.format('%.6f', (now - ARGV[1]) / 1000000)
   local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] * 1000000
   if last > score and last < now + 1000000 then score = math.ceil(last) end
   expired = redis.call('ZCOUNT', KEYS[1], '-inf', cutoff)
@@ -40,4 +40,4 @@ if #add > 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 if expired > 0 then redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', cutoff) end
-return {string.format('%.0f', now), string.format('%.0f', score), expired, reply}
+return {now, score, expired, reply}
