@@ -32,6 +32,10 @@ type Config struct {
 	// Users are ACL rules, such as "bus on >secret ~bus:* &* +@all".
 	Users []string
 
+	// TLS gives the server a second port, which speaks TLS; see Server.TLS. It
+	// is for single servers.
+	TLS bool
+
 	// Extra are further lines of redis.conf. They come last, and so win.
 	Extra []string
 

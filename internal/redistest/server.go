@@ -34,6 +34,8 @@ type Server struct {
 	port    int
 	command []string
 
+	encryption encryption // if Config.TLS
+
 	mu      sync.Mutex // held while the server changes state
 	process *process   // nil while it is down
 }
@@ -63,7 +65,15 @@ func (box *sandbox) launch(tb testing.TB, name string, config Config, args ...st
 		if err := errors.Join(os.RemoveAll(s.path("")), os.MkdirAll(s.dataDir(), 0o700)); err != nil {
 			return nil, err
 		}
-		conf := strings.Join(config.lines(port, s.dataDir()), "\n") + "\n"
+		lines := config.lines(port, s.dataDir())
+		if config.TLS {
+			encrypted, err := s.encrypt()
+			if err != nil {
+				return nil, err
+			}
+			lines = append(encrypted, lines...)
+		}
+		conf := strings.Join(lines, "\n") + "\n"
 		if err := os.WriteFile(s.path("redis.conf"), []byte(conf), 0o600); err != nil {
 			return nil, err
 		}
