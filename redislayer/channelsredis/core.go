@@ -260,6 +260,10 @@ func (c *Core) Ping(ctx context.Context) error {
 	if err := c.closedOr(nil); err != nil {
 		return err
 	}
+	return within(ctx, c.options.Timeout, c.pingHosts)
+}
+
+func (c *Core) pingHosts(ctx context.Context) error {
 	for _, h := range c.hosts {
 		if err := h.do(ctx, &op{what: opTime}); err != nil {
 			return err
@@ -285,6 +289,7 @@ func (c *Core) Close() error {
 		h.own.close()
 		h.normal.close()
 	}
+	deadline := time.Now().Add(c.options.Timeout)
 	end := time.NewTimer(c.options.Timeout)
 	defer end.Stop()
 	for _, h := range c.hosts {
@@ -298,9 +303,11 @@ func (c *Core) Close() error {
 	}
 	c.leave()
 	c.mailboxes.Close()
+	var closing sync.WaitGroup
 	for _, h := range c.hosts {
-		h.writer.close(c.options.Timeout)
+		closing.Go(func() { h.writer.close(time.Until(deadline)) })
 	}
+	closing.Wait()
 	c.cancel()
 	c.running.Wait()
 	return closeHosts(c.owned)

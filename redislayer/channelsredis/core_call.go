@@ -109,11 +109,16 @@ func (w *writer) try(ctx context.Context, o *op) (err error, maybe bool) {
 		waiters.Put(wait)
 		return err, false
 	}
-	if conn != nil && w.callNow(ctx, conn, o, wait) {
-		waiters.Put(wait)
-		return o.err, o.maybe
+	limit := w.c.options.Timeout
+	if conn != nil {
+		began := w.c.now()
+		if w.callNow(ctx, conn, o, wait) {
+			waiters.Put(wait)
+			return o.err, o.maybe
+		}
+		limit -= time.Duration(w.c.now() - began)
 	}
-	wait.timeout.Reset(w.c.options.Timeout)
+	wait.timeout.Reset(limit)
 	select {
 	case <-wait.done:
 		wait.timeout.Stop()

@@ -77,18 +77,24 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 	if err := layer.ValidateGroup(group); err != nil {
 		return err
 	}
-	p := c.plans.get(group)
-	kept := p != nil && p.digest != ""
-	if !kept {
+	began := c.now()
+	var members *roster
+	var err error
+	if p := c.plans.get(group); p != nil && p.digest != "" {
+		members, err = c.carryOut(ctx, group, msg, p, true)
+	} else {
 		read := &op{what: opMembers, key: c.groupKey(group)}
-		if err, _ := c.hostOf(group).try(ctx, read); err != nil {
-			return layer.NotSent(err)
+		if err, _ = c.hostOf(group).try(ctx, read); err != nil {
+			err = layer.NotSent(err)
 		}
-		p = read.members.planned(c, group)
+		members = read.members
 	}
-	members, err := c.carryOut(ctx, group, msg, p, kept)
-	if err == nil && members != nil { // other than those that the plan was made of
-		_, err = c.carryOut(ctx, group, msg, members.planned(c, group), false)
+	if err == nil && members != nil { // read just now: the plan is to be made of them
+		left := c.options.Timeout - time.Duration(c.now()-began)
+		err = within(ctx, left, func(ctx context.Context) error {
+			_, err := c.carryOut(ctx, group, msg, members.planned(c, group), false)
+			return err
+		})
 	}
 	if err != nil {
 		return err

@@ -289,10 +289,16 @@ func (l *PubSub) Ping(ctx context.Context) error {
 	if l.closed.Load() {
 		return layer.ErrClosed
 	}
-	for _, h := range l.hosts {
-		if err := h.ping(ctx); err != nil {
-			return l.closedOr(err)
+	err := within(ctx, l.options.Timeout, func(ctx context.Context) error {
+		for _, h := range l.hosts {
+			if err := h.ping(ctx); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return l.closedOr(err)
 	}
 	return nil
 }

@@ -13,15 +13,29 @@ import (
 // Redis, which is but's if there is one, would overtake it. Almost always there is
 // no such thing, and no wait.
 func (l *PubSub) settle(ctx context.Context, but *pubsubHost) error {
-	for _, h := range l.hosts {
-		if h == but || h.pub.strays.Load() == 0 {
-			continue
+	if !l.unsettled(but) {
+		return nil
+	}
+	return within(ctx, l.options.Timeout, func(ctx context.Context) error {
+		for _, h := range l.hosts {
+			if h == but || h.pub.strays.Load() == 0 {
+				continue
+			}
+			if err := h.echo(ctx); err != nil && h.pub.strays.Load() > 0 {
+				return err
+			}
 		}
-		if err := h.echo(ctx); err != nil && h.pub.strays.Load() > 0 {
-			return err
+		return nil
+	})
+}
+
+func (l *PubSub) unsettled(but *pubsubHost) bool {
+	for _, h := range l.hosts {
+		if h != but && h.pub.strays.Load() > 0 {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 var errNoEcho = errors.New("what this process published to itself has not come back yet")

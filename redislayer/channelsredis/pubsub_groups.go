@@ -24,11 +24,19 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := l.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
-	specific := layer.IsProcessSpecific(channel)
-	if specific && !l.owns(channel) || isPythonSpecific(channel) {
+	if layer.IsProcessSpecific(channel) && !l.owns(channel) || isPythonSpecific(channel) {
 		return &layer.Error{Op: "group add", Name: channel, Err: fmt.Errorf(
 			"%w: on a PubSub bus, each process adds its own channels", layer.ErrForeignChannel)}
 	}
+	if layer.IsProcessSpecific(channel) { // waits once, if at all
+		return l.add(ctx, group, channel)
+	}
+	return within(ctx, l.options.Timeout, func(ctx context.Context) error { return l.add(ctx, group, channel) })
+}
+
+// add begins a membership, and waits for the subscriptions that it needs.
+func (l *PubSub) add(ctx context.Context, group, channel string) error {
+	specific := layer.IsProcessSpecific(channel)
 	if !specific {
 		if err := l.normals.touch(ctx, channel); err != nil {
 			return err

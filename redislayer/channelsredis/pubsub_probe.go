@@ -35,6 +35,7 @@ func (s *subscriber) probe(ctx context.Context) {
 		if c == nil {
 			continue
 		}
+		s.askAgain()
 		begun := time.Now()
 		m := &publish{echo: true, probe: true}
 		sequence := uint64(0) // if the publisher is away: is the subscriber?

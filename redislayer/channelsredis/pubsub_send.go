@@ -106,10 +106,14 @@ func (l *PubSub) GroupSend(ctx context.Context, group string, msg layer.Message)
 func (l *PubSub) publish(ctx context.Context, m *publish) error {
 	h := l.host(m.channel)
 	var err error
-	if m.echo {
-		err = layer.NotSent(l.settle(ctx, h))
-	}
-	if err == nil {
+	if m.echo && l.unsettled(h) {
+		err = within(ctx, l.options.Timeout, func(ctx context.Context) error {
+			if err := l.settle(ctx, h); err != nil {
+				return layer.NotSent(err)
+			}
+			return h.pub.send(ctx, m)
+		})
+	} else {
 		err = h.pub.send(ctx, m)
 	}
 	if !l.closed.Load() || !errors.Is(err, layer.ErrUnavailable) {

@@ -27,6 +27,7 @@ type subscriber struct {
 	waiting  []heard           // for echoes, oldest first
 	seen     uint64            // the last echo on conn
 	doubted  uint64            // see doubt; 0 if there is none
+	again    bool              // some topics were refused; see askAgain
 	wake     chan struct{}     // has room for one: there are commands
 	first    chan struct{}     // closed when the first attempt to connect has ended
 }

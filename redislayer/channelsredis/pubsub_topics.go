@@ -16,6 +16,8 @@ type topic struct {
 
 	ready chan struct{} // closed when it is confirmed or refused; another after the connection was lost
 	err   error         // why it was refused; good once ready is closed
+	heard bool          // it was confirmed at some time
+	lost  time.Time     // if not zero: it was refused after a loss, since when nothing was heard
 }
 
 // subscribe makes a subscription exist, and returns what to wait for. It does
@@ -27,10 +29,36 @@ func (s *subscriber) subscribe(name string, pattern bool) *topic {
 	if t != nil && !t.refused() {
 		return t
 	}
-	t = &topic{name: name, pattern: pattern, ready: make(chan struct{})}
-	s.topics[name] = t
+	if t == nil {
+		t = &topic{name: name, pattern: pattern}
+	}
+	return s.askLocked(t)
+}
+
+// askLocked asks the server for a subscription, again if it was refused: who
+// waited for that answer has a topic of its own.
+func (s *subscriber) askLocked(refused *topic) *topic {
+	t := &topic{name: refused.name, pattern: refused.pattern, heard: refused.heard, lost: refused.lost, ready: make(chan struct{})}
+	s.topics[t.name] = t
 	s.commandLocked(command{topic: t})
 	return t
+}
+
+// askAgain asks for what the server has refused for a while, as it does while a
+// script runs too long. What it refuses for want of a right is left to whoever
+// uses it next.
+func (s *subscriber) askAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.again || s.conn == nil {
+		return
+	}
+	s.again = false
+	for _, t := range s.topics {
+		if t.refused() && setupError(t.err) == nil {
+			s.askLocked(t)
+		}
+	}
 }
 
 // refused reports whether the server has refused it, by now.
@@ -131,32 +159,45 @@ func (s *subscriber) answered(p push) error {
 
 // confirmedLocked is told the server's answer to a subscription. It unlocks.
 func (s *subscriber) confirmedLocked(c command, refusal error) error {
+	var since []time.Time // of losses that are over
 	if !c.leave {
 		c.topic.err = refusal
 		close(c.topic.ready)
+		switch {
+		case refusal == nil:
+			if c.topic.heard = true; !c.topic.lost.IsZero() {
+				since = append(since, c.topic.lost)
+				c.topic.lost = time.Time{}
+			}
+		case c.topic.heard && c.topic.lost.IsZero():
+			c.topic.lost = s.complete
+		}
+		s.again = s.again || refusal != nil
 	}
 	if refusal != nil && c.topic.pattern {
 		s.mu.Unlock()
 		return refusal // nothing works without it
 	}
-	var lost time.Time
 	if c.first {
-		lost = s.complete
+		since = append(since, s.complete)
 		s.live, s.complete = true, time.Now()
 	}
 	s.mu.Unlock()
 	if c.first {
 		s.attempted()
+	}
+	for _, lost := range since {
 		s.h.l.subscribed(s.h, lost)
 	}
 	return nil
 }
 
-// hear subscribes to a pattern and waits until that is confirmed. It does not
-// wait for a server that is known to be away: the subscription is made when that
-// is back.
+// hear subscribes to a pattern and waits until that is confirmed, at most for
+// the layer's timeout. It does not wait for a server that is known to be away: the
+// subscription is made when that is back.
 func (s *subscriber) hear(ctx context.Context, pattern string) error {
 	t := s.subscribe(pattern, true)
+	var limit *time.Timer // most often there is no wait
 	for _, done := range []func() <-chan struct{}{
 		func() <-chan struct{} { return s.first },
 		func() <-chan struct{} { return s.confirmation(t) },
@@ -167,11 +208,14 @@ func (s *subscriber) hear(ctx context.Context, pattern string) error {
 			continue
 		default:
 		}
-		limit := time.NewTimer(s.h.l.options.Timeout)
-		defer limit.Stop()
+		if limit == nil {
+			limit = time.NewTimer(s.h.l.options.Timeout)
+			defer limit.Stop()
+		}
 		select {
 		case <-c:
 		case <-limit.C:
+			return nil
 		case <-s.h.l.ended:
 			return layer.ErrClosed
 		case <-ctx.Done():
