@@ -1,10 +1,14 @@
 package redislayer_test
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/channellayer/channellayer/internal/redistest"
@@ -100,4 +104,36 @@ func TestClusterCloseHalfWay(t *testing.T) {
 	for _, node := range cluster.Nodes() {
 		require.Empty(t, node.Client(t).Keys(t.Context(), "*").Val(), "keys that are left")
 	}
+}
+
+// A process that begins, and whose inbox would be in a slot that stands
+// half-way, connects when the slot has arrived.
+func TestClusterBeginHalfWay(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{})
+	gate := make(chan struct{})
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: cluster.Addrs(),
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		},
+	})
+	defer client.Close()
+	l, err := redislayer.New(client, redislayer.Options{})
+	require.NoError(t, err)
+	defer l.Close()
+	_, _, finish := halfWay(t, cluster, "{"+l.Process()+"}")
+	close(gate)
+	soon(t, "a Ping that tells of the slot", func() bool {
+		err := l.Ping(t.Context())
+		return err != nil && strings.Contains(err.Error(), "TRYAGAIN")
+	})
+	finish()
+	soon(t, "it is connected", func() bool { return l.Ping(t.Context()) == nil })
+	require.Zero(t, l.Stats().Gaps)
 }
