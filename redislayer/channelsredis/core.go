@@ -34,16 +34,15 @@ type Core struct {
 
 	client    string         // this process's part of the names of its channels
 	mailboxes *mailbox.Set   // of this process's channels
-	added     *groups.Groups // memberships that began here
+	added     *groups.Groups // memberships of this process's channels
+	others    others         // memberships of other channels that began here
 	normals   *normals
 	plans     plans
 	lists     lists
 	hosts     []*host
 	sentTo    turns
 	counters  coreCounters
-
-	mu  sync.Mutex
-	own map[string]struct{} // keys of the queues of this process
+	own       ownQueues
 
 	closed  atomic.Bool
 	cancel  context.CancelFunc
@@ -76,7 +75,7 @@ func NewCore(options Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: map[string]struct{}{}, plans: plans{m: map[string]*plan{}}, lists: lists{m: map[string]address{}}, sentTo: turns{m: map[string]int{}}}
+	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: ownQueues{used: map[string]int64{}}, plans: plans{m: map[string]*plan{}}, lists: lists{m: map[string]address{}}, sentTo: turns{m: map[string]int{}}}
 	if c.limits, err = o.limits(); err != nil {
 		return nil, err
 	}
@@ -84,8 +83,10 @@ func NewCore(options Options) (*Core, error) {
 	var random [16]byte
 	rand.Read(random[:])
 	c.client = hex.EncodeToString(random[:])
-	if c.added, err = groups.New(groups.Options{Expiry: o.GroupExpiry}); err != nil {
-		return nil, err
+	for _, g := range []**groups.Groups{&c.added, &c.others.groups} {
+		if *g, err = groups.New(groups.Options{Expiry: o.GroupExpiry}); err != nil {
+			return nil, err
+		}
 	}
 	observer := o.Observer
 	observer.Abandoned = c.abandoned
@@ -318,9 +319,7 @@ func (c *Core) leave() {
 	own, _ := c.ownKeys()
 	for group := range c.added.All() {
 		for channel := range c.added.Members(group) {
-			if c.owns(channel) {
-				c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
-			}
+			c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
 		}
 	}
 	for _, h := range c.hosts {

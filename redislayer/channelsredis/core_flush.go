@@ -23,6 +23,7 @@ func (c *Core) Flush(ctx context.Context) error {
 		return err
 	}
 	c.added.Clear()
+	c.others.groups.Clear()
 	for _, h := range c.hosts {
 		if err := c.flushHost(ctx, h); err != nil {
 			return redisconn.Unavailable(err)

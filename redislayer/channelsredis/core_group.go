@@ -272,7 +272,8 @@ func (p *plans) dropLocked(group string) {
 // again is right, and so is discarding. What began here is remembered, for a
 // server that comes back empty: a channel of this process until it leaves or
 // goes away, any other, which may leave elsewhere, for GroupExpiry unless it
-// leaves here.
+// leaves here. Of others, up to 100,000 memberships are remembered at a time, which
+// takes some 30 MB; what begins beyond that is not written again.
 func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := c.checkMembership(ctx, group, channel); err != nil {
 		return err
@@ -298,7 +299,7 @@ func (c *Core) GroupDiscard(ctx context.Context, group, channel string) error {
 	if err := c.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
-	c.added.Discard(group, channel)
+	c.forget(group, channel)
 	return c.hostOf(group).do(ctx, &op{what: opDiscard, key: c.groupKey(group), name: strings.Clone(channel)})
 }
 
@@ -328,7 +329,7 @@ func (c *Core) discardLater(group, channel string) {
 	c.hostOf(group).enqueue(&op{what: opDiscard, key: c.groupKey(group), name: channel})
 }
 
-// sweep forgets memberships that have expired.
+// sweep forgets memberships that have expired, and queues without channels.
 func (c *Core) sweep(ctx context.Context) {
 	tick := time.NewTicker(max(min(time.Minute, c.options.GroupExpiry), time.Second))
 	defer tick.Stop()
@@ -336,6 +337,8 @@ func (c *Core) sweep(ctx context.Context) {
 		select {
 		case <-tick.C:
 			c.added.Sweep()
+			c.others.sweep()
+			c.sweepOwn(c.now())
 		case <-ctx.Done():
 			return
 		}

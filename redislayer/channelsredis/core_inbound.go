@@ -3,10 +3,8 @@ package channelsredis
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
@@ -194,30 +192,5 @@ func (c *Core) taken(channel string, err error) {
 		c.drop(layer.DropFull, channel, 1)
 	default: // released, or the layer was closed
 		c.drop(layer.DropClosed, channel, 1)
-	}
-}
-
-// ownKeys are the queues of this process: one for each prefix that NewChannel
-// was given.
-func (c *Core) ownKeys() (keys []string, count int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	keys = slices.AppendSeq(make([]string, 0, len(c.own)), maps.Keys(c.own)) // in random order, so that none starves another
-	return keys, maxPop
-}
-
-// openOwn sees to it that the queue of a channel is read.
-func (c *Core) openOwn(prefix string) {
-	key := c.options.Prefix + prefix
-	c.mu.Lock()
-	_, known := c.own[key]
-	if !known {
-		c.own[key] = struct{}{}
-	}
-	c.mu.Unlock()
-	if !known {
-		for _, h := range c.hosts {
-			h.own.poke()
-		}
 	}
 }

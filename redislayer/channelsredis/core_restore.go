@@ -5,17 +5,60 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/channellayer/channellayer/groups"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
 // remember takes note of a membership that begins here, and when.
 func (c *Core) remember(group, channel string) {
-	c.added.Discard(group, channel) // AddWith keeps the value of one that is there
-	c.added.AddWith(group, channel, c.now())
+	to := c.added
+	if !c.owns(channel) {
+		if to = c.others.groups; c.others.full() {
+			return
+		}
+	}
+	to.Discard(group, channel) // AddWith keeps the value of one that is there
+	to.AddWith(group, channel, c.now())
+}
+
+func (c *Core) forget(group, channel string) {
+	if c.owns(channel) {
+		c.added.Discard(group, channel)
+	} else {
+		c.others.groups.Discard(group, channel)
+	}
+}
+
+// others are the memberships of other channels that began here: nobody tells
+// when they end elsewhere, so there is a bound.
+type others struct {
+	groups *groups.Groups
+	count  atomic.Int64 // no fewer than there are
+}
+
+// maxOthers is how many are remembered at a time.
+const maxOthers = 100_000
+
+// full takes a place for one more, unless there is none.
+func (o *others) full() bool {
+	if o.count.Add(1) <= maxOthers {
+		return false
+	}
+	o.count.Add(-1)
+	return true
+}
+
+// sweep gives back the places of those that have ended.
+func (o *others) sweep() {
+	before := o.count.Load()
+	o.groups.Sweep()
+	_, n := o.groups.Count()
+	o.count.Add(int64(n) - before)
 }
 
 // remembered are the memberships of a group that began here, as ZADD takes
@@ -94,24 +137,25 @@ func isWrongType(err error) bool { return err != nil && strings.Contains(err.Err
 
 // remembered returns the memberships that began here in the groups at this
 // host.
-func (w *writer) remembered() (groups []*remembered) {
-	for group := range w.c.added.All() {
-		if w.c.hostOf(group).writer != w {
-			continue
-		}
-		g := &remembered{key: w.c.groupKey(group)}
-		for channel, began := range w.c.added.MembersWith(group) {
+func (w *writer) remembered() (list []*remembered) {
+	members := func(from *groups.Groups, group string) (list []redis.Z) {
+		for channel, began := range from.MembersWith(group) {
 			at, _ := began.(int64)
-			z := redis.Z{Score: float64(at+w.clock.Load()) / float64(time.Second), Member: channel}
-			if w.c.owns(channel) {
-				g.own = append(g.own, z)
-			} else {
-				g.others = append(g.others, z)
-			}
+			list = append(list, redis.Z{Score: float64(at+w.clock.Load()) / float64(time.Second), Member: channel})
 		}
-		groups = append(groups, g)
+		return list
 	}
-	return groups
+	for group := range w.c.added.All() {
+		if w.c.hostOf(group).writer == w {
+			list = append(list, &remembered{key: w.c.groupKey(group), own: members(w.c.added, group), others: members(w.c.others.groups, group)})
+		}
+	}
+	for group := range w.c.others.groups.All() {
+		if w.c.hostOf(group).writer == w && w.c.added.Len(group) == 0 {
+			list = append(list, &remembered{key: w.c.groupKey(group), others: members(w.c.others.groups, group)})
+		}
+	}
+	return list
 }
 
 func sample(members []redis.Z) (names []string) {
