@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -175,6 +176,12 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 		if len(got) > 0 {
 			*backoff = minBackoff
 			p.giveBack(conn, key, p.take(p.w, key, got))
+			if len(got) == 1 {
+				// The receiver that was woken runs now: otherwise it waits until
+				// the next command is written, or another thread wakes for it
+				// (at 200 messages a second a tenth of a message's way).
+				runtime.Gosched()
+			}
 		}
 		if err == nil {
 			continue
