@@ -37,6 +37,7 @@ type Core struct {
 	added     *groups.Groups // memberships of this process's channels
 	others    others         // memberships of other channels that began here
 	normals   *normals
+	notices   *notices
 	plans     plans
 	lists     lists
 	hosts     []*host
@@ -94,6 +95,7 @@ func NewCore(options Options) (*Core, error) {
 		return nil, err
 	}
 	c.normals = newNormals(c)
+	c.notices = newNotices(o, c.mailboxes, c.taken)
 
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
@@ -107,6 +109,7 @@ func NewCore(options Options) (*Core, error) {
 		c.running.Go(func() { h.normal.run(ctx) })
 	}
 	c.running.Go(func() { c.sweep(ctx) })
+	c.running.Go(func() { c.notices.run(ctx) })
 	return c, nil
 }
 

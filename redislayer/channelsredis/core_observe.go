@@ -78,4 +78,5 @@ func (c *Core) gap(from, to time.Time, reason string) {
 	if c.options.Observer.Gap != nil {
 		c.options.Observer.Gap(from, to, reason)
 	}
+	c.notices.tell(true)
 }

@@ -85,11 +85,16 @@ type Options struct {
 	// has none.
 	RandomPrefixLength int
 
-	// OnDisconnect and OnReconnect, if not empty, are types of messages:
-	// PubSub gives {"type": OnDisconnect} to the channels that its NewChannel
-	// made when it loses a server, and {"type": OnReconnect} when it subscribes
-	// there again. Receivers on normal channels get neither. Core
-	// does not use them.
+	// OnDisconnect and OnReconnect, if not empty, are types of messages that
+	// are given to the channels that NewChannel made: {"type": OnDisconnect}
+	// when PubSub loses a server, and {"type": OnReconnect} when it has
+	// subscribed there again, or when Core has met a gap
+	// ([layer.Observer].Gap): messages may have been lost, and whoever gets it
+	// should look at the state of things anew. For that of OnReconnect there is
+	// room in a full mailbox; several at a time are one; 1,000 channels are told
+	// a second, in random order, or more where that would take longer than five
+	// seconds. Receivers on normal channels get neither. Core does not use
+	// OnDisconnect: what is sent meanwhile waits at Redis.
 	OnDisconnect, OnReconnect string
 
 	// MaxMessageSize is the largest message, in bytes of its msgpack encoding
@@ -101,8 +106,9 @@ type Options struct {
 	// connection of every consumer that gets one.
 	AllowUntyped bool
 
-	// Timeout bounds a round trip to Redis, connecting included, and with it
-	// every call but Receive. Default 2 s.
+	// Timeout bounds every call but Receive, however many round trips it makes;
+	// of Core's Flush, each. It also bounds the attempts to connect. Default
+	// 2 s.
 	Timeout time.Duration
 
 	// Observer is told of drops, gaps and abandoned channels.

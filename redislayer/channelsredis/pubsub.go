@@ -44,7 +44,7 @@ type PubSub struct {
 	groups      *groups.Groups
 	normals     *pubsubNormals
 	hosts       []*pubsubHost
-	notices     *pubsubNotices
+	notices     *notices
 	news        *pubsubNews
 	counters    pubsubCounters
 
@@ -98,7 +98,6 @@ func NewPubSub(options Options) (*PubSub, error) {
 	}
 	l.echoChannel = l.patternFor(layer.DefaultPrefix, "echo")
 	l.normals = newPubSubNormals(l)
-	l.notices = newPubSubNotices(l)
 	l.news = &pubsubNews{observer: o.Observer, wake: make(chan struct{}, 1)}
 	observer := o.Observer
 	observer.Abandoned = l.abandoned
@@ -114,6 +113,7 @@ func NewPubSub(options Options) (*PubSub, error) {
 	if l.mailboxes, err = mailbox.New(mailbox.Options{Limits: limits, Observer: observer}); err != nil {
 		return nil, err
 	}
+	l.notices = newNotices(o, l.mailboxes, l.taken)
 	if l.groups, err = groups.New(groups.Options{Expiry: limits.GroupExpiry}); err != nil {
 		l.mailboxes.Close()
 		return nil, err

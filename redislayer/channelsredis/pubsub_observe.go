@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,101 +137,6 @@ func (l *PubSub) subscribed(h *pubsubHost, lost time.Time) {
 		l.news.add(pubsubEvent{from: lost, to: now, why: fmt.Sprintf("the connection to host %d was lost", h.index)})
 	}
 	l.notices.tell(true)
-}
-
-// pubsubNotices give the messages of OnDisconnect and OnReconnect to every
-// process-specific channel here. One goroutine does it.
-//
-// The notice of a reconnection has a place of its own in each mailbox, so that
-// it comes even where the mailbox is full: whoever gets it looks at the state of
-// things anew. The notice of a disconnection is a message like others.
-type pubsubNotices struct {
-	l                *PubSub
-	lost, again      chan struct{} // have room for one: several are one
-	onLost, onReturn layer.Message // empty if not wanted
-}
-
-func newPubSubNotices(l *PubSub) *pubsubNotices {
-	return &pubsubNotices{
-		l: l, lost: make(chan struct{}, 1), again: make(chan struct{}, 1),
-		onLost: typed(l.options.OnDisconnect), onReturn: typed(l.options.OnReconnect),
-	}
-}
-
-func typed(kind string) layer.Message {
-	if kind == "" {
-		return layer.Message{}
-	}
-	return layer.NewMessage(map[string]any{"type": kind})
-}
-
-func (n *pubsubNotices) tell(again bool) {
-	if again {
-		nudge(n.again)
-	} else {
-		nudge(n.lost)
-	}
-}
-
-func (n *pubsubNotices) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-n.lost:
-			n.disconnected()
-			continue
-		default:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-n.lost:
-			n.disconnected()
-		case <-n.again:
-			n.reconnected(ctx)
-		}
-	}
-}
-
-func (n *pubsubNotices) disconnected() {
-	if n.onLost.Len() == 0 {
-		return
-	}
-	for channel := range n.l.mailboxes.Channels() {
-		n.l.taken(channel, n.l.mailboxes.Put(channel, n.onLost))
-	}
-}
-
-// Clients that all ask for the state of things at once are a load of their own:
-// 1,000 channels are told a second, and more where they would take longer than
-// noticeSpread.
-const (
-	noticeEach   = time.Millisecond
-	noticeSpread = 5 * time.Second
-)
-
-func (n *pubsubNotices) reconnected(ctx context.Context) {
-	if n.onReturn.Len() == 0 {
-		return
-	}
-	channels := slices.Collect(n.l.mailboxes.Channels())
-	rand.Shuffle(len(channels), func(i, j int) { channels[i], channels[j] = channels[j], channels[i] })
-	each := min(noticeEach, noticeSpread/time.Duration(max(1, len(channels))))
-	begun := time.Now()
-	wait := time.NewTimer(0)
-	defer wait.Stop()
-	for i, channel := range channels {
-		if ahead := time.Duration(i)*each - time.Since(begun); ahead > time.Millisecond {
-			wait.Reset(ahead)
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-		n.l.mailboxes.Notify(channel, n.onReturn)
-	}
 }
 
 // ping makes a round trip from this process to itself.
