@@ -13,7 +13,7 @@ import (
 	"github.com/channellayer/channellayer/layer"
 )
 
-// onMiniredis makes a layer that has connected to a server of its own.
+// onMiniredis makes a layer whose connections to a server of its own are made.
 func onMiniredis(t *testing.T, options Options) (*Layer, *miniredis.Miniredis) {
 	t.Helper()
 	server := miniredis.RunT(t)
@@ -24,7 +24,8 @@ func onMiniredis(t *testing.T, options Options) (*Layer, *miniredis.Miniredis) {
 		require.NoError(t, l.Close())
 		require.NoError(t, client.Close())
 	})
-	require.Eventually(t, func() bool { return l.Ping(t.Context()) == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.Ping(t.Context()) == nil && server.TotalConnectionCount() == 2 },
+		10*time.Second, time.Millisecond, "the session's connection, and the reader's")
 	return l, server
 }
 
