@@ -106,3 +106,12 @@ func (h *History) receive(channel int, r Receipt) {
 func (h *History) lose(channel, i int) {
 	h.Receipts[channel] = append(h.Receipts[channel][:i:i], h.Receipts[channel][i+1:]...)
 }
+
+func TestRate(t *testing.T) {
+	at := func(seconds float64) int64 { return int64(seconds * 1e9) }
+	h := &History{Sends: [][]Send{
+		{{Begin: at(0.9)}, {Begin: at(1.1)}, {Begin: at(1.5)}, {Begin: at(2.5)}},
+		{{Begin: at(1.4), End: at(9)}, {Begin: at(4.1), Outcome: NotSent}, {Begin: at(5)}},
+	}}
+	require.InDelta(t, 4/1.5, h.Rate([]Window{{at(1), at(2)}, {at(4), at(4.5)}}), 1e-9, "four sends began in 1.5 s")
+}
