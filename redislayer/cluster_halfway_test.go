@@ -137,3 +137,33 @@ func TestClusterBeginHalfWay(t *testing.T) {
 	soon(t, "it is connected", func() bool { return l.Ping(t.Context()) == nil })
 	require.Zero(t, l.Stats().Gaps)
 }
+
+// The node to which an inbox has gone ahead does not answer for a while, so
+// that the process asks the slot's master again, and is sent back: that is no
+// gap.
+func TestClusterNodeAheadAway(t *testing.T) {
+	const timeout = 500 * time.Millisecond
+	cluster := redistest.StartCluster(t, redistest.ClusterConfig{NodeTimeout: 10 * time.Second})
+	ctx := t.Context()
+	b := onCluster(t, cluster, redislayer.Options{Timeout: timeout, Lease: 12 * timeout})
+	tag := "{" + b.Process() + "}"
+	from, to, finish := halfWay(t, cluster, tag)
+	cluster.MoveKeys(t, from, to, "channellayer:inbox:"+tag, "channellayer:lease:"+tag)
+	cutAll(t, from)
+	soon(t, "it has followed", func() bool {
+		list := to.Client(t).ClientList(ctx).Val()
+		return strings.Contains(list, "cmd=xread") && b.Ping(ctx) == nil
+	})
+	to.Pause()
+	sentBack := func() string { return from.Info(t, "errorstats")["errorstat_ASK"] }
+	before := sentBack()
+	soon(t, "it finds out, and asks the slot's master", func() bool {
+		b.Ping(ctx)
+		return sentBack() != before
+	})
+	to.Resume()
+	connected(t, b)
+	finish()
+	connected(t, b)
+	require.Zero(t, b.Stats().Gaps)
+}

@@ -170,10 +170,9 @@ func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.name)); err != nil && !redis.HasErrorPrefix(err, "ASK") {
 		return nil, explain(err)
 	}
-	if info.runID != s.runID {
-		s.unregistered = true
-		s.replaced = s.runID != ""
-	}
+	another := info.runID != s.runID
+	s.unregistered = s.unregistered || another
+	s.replaced = another && s.runID != ""
 	if err := s.renew(ctx, c); err != nil {
 		return nil, explain(err)
 	}
