@@ -102,6 +102,7 @@ func NewCore(options Options) (*Core, error) {
 	for i, client := range o.Hosts {
 		w := newWriter(c, i, client.(*redis.Client).Options())
 		c.hosts = append(c.hosts, &host{w, newPopper(c, w, c.ownKeys, c.takeOwn), newPopper(c, w, c.normals.want, c.normals.take)})
+		c.hosts[i].own.gathers = true
 	}
 	for _, h := range c.hosts {
 		c.running.Go(func() { h.writer.run(ctx) })

@@ -1,9 +1,11 @@
 package channelsredis
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -42,9 +44,11 @@ func TestCorePlans(t *testing.T) {
 				t.Helper()
 				n++
 				require.NoError(t, sender.GroupSend(ctx, "g", layer.NewMessage(map[string]any{"type": "t", "n": n})))
+				soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
 				for channel := range members {
-					msg, err := receiver.Receive(ctx, channel)
-					require.NoError(t, err)
+					msg, err := receiver.Receive(soon, channel)
+					require.NoError(t, err, "%s should get message %d %s", channel, n, when)
 					require.EqualValues(t, n, msg.Int("n"), "what %s got %s", channel, when)
 				}
 				require.Zero(t, receiver.Stats().Dropped[layer.DropClosed])

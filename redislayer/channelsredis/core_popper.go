@@ -27,6 +27,9 @@ type popper struct {
 
 	// want returns the queues to take from, and how many messages at most.
 	want func() (keys []string, count int)
+	// gathers says that what comes close upon the other may gather in the queue,
+	// which is read by nobody else.
+	gathers bool
 	// take is given what was taken from one queue, oldest first, and returns
 	// what is to be given back.
 	take func(w *writer, key string, got []entry) (back []entry)
@@ -147,6 +150,9 @@ func (p *popper) failure() error {
 // serve takes messages until the connection fails, the popper is to end, or
 // there is nothing that it should take.
 func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.Duration) error {
+	var pace pace
+	gather := time.NewTimer(0)
+	defer gather.Stop()
 	for ctx.Err() == nil && !p.closing.Load() {
 		p.mu.Lock()
 		p.stale, p.down = false, nil
@@ -184,6 +190,14 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 			}
 		}
 		if err == nil {
+			// A queue that fills quickly is not let fill further.
+			if p.gathers && pace.next(time.Now(), len(got)) && len(got) < min(maxPop, p.c.limits.Capacity)/4 {
+				gather.Reset(paceWait)
+				select {
+				case <-gather.C:
+				case <-ctx.Done():
+				}
+			}
 			continue
 		}
 		if redis.HasErrorPrefix(err, "unknown command") && !p.old {
