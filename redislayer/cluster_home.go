@@ -10,13 +10,15 @@ import (
 // home is where this process's inbox is: at the master of its slot or, while
 // that slot is on its way to another master and the inbox has arrived there
 // already, at that one. There every command on the inbox needs ASKING before
-// it, until the rest of the slot has followed.
+// it until the rest of the slot has followed, and gets it as long as the
+// connection lasts.
 type home struct {
 	c   *cluster
 	key string // of the inbox
 
 	mu    sync.Mutex
 	asked string // where the slot's master said that the inbox is, or ""
+	from  string // that master
 }
 
 func newHome(c *cluster, inbox string) source {
@@ -32,11 +34,10 @@ func (h *home) options(ctx context.Context) (*redis.Options, error) {
 	o := *node.Options()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch h.asked {
-	case "":
-	case o.Addr:
-		h.asked = "" // the slot has arrived
-	default:
+	if h.from != o.Addr { // the slot has arrived, or its master was replaced
+		h.asked = ""
+	}
+	if h.asked != "" {
 		o.Addr = h.asked
 	}
 	return &o, nil
@@ -61,7 +62,7 @@ func (h *home) reload(ctx context.Context, err error) {
 		addr = ""
 	}
 	h.mu.Lock()
-	h.asked = addr
+	h.asked, h.from = addr, from
 	h.mu.Unlock()
 	if addr == "" {
 		h.c.refresh(ctx)
@@ -102,7 +103,7 @@ func (askFirst) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 // withAsking puts ASKING before each of some requests.
 func withAsking(requests []byte) []byte {
-	var both []byte
+	both := make([]byte, 0, len(requests)+len(requests)/8+minRead)
 	for v := (values{b: requests}); v.at < len(requests); {
 		from := v.at
 		for range v.list() {

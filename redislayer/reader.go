@@ -159,6 +159,8 @@ func (r *reader) run(ctx context.Context) {
 			backoff = minBackoff
 			err = r.readAll(ctx, c)
 			c.close()
+		} else if ctx.Err() == nil {
+			r.source.reload(ctx, err)
 		}
 		if ctx.Err() != nil {
 			return
@@ -213,6 +215,12 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 			}
 			return err
 		}
+		if len(r.entries) == 0 && c.pipe.asking {
+			if err := r.look(c, inbox); err != nil {
+				r.source.reload(ctx, err)
+				return err
+			}
+		}
 		if len(r.entries) > 0 {
 			last := r.entries[len(r.entries)-1].at
 			r.mu.Lock()
@@ -242,6 +250,24 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 		}
 	}
 }
+
+// look finds out whether the inbox is at a node that was asked with ASKING.
+// Such a node also answers for what it does not have, as if it were empty.
+func (r *reader) look(c *conn, inbox string) error {
+	if err := c.pipe.write(appendRequest(nil, "EXISTS", inbox), r.l.options.Timeout); err != nil {
+		return err
+	}
+	found, broken, refused := c.pipe.reply()
+	if err := errors.Join(broken, refused); err != nil {
+		return err
+	}
+	if found != int64(1) {
+		return errNotHere
+	}
+	return nil
+}
+
+var errNotHere = errors.New("redislayer: the inbox is not where its slot's master said")
 
 // shrink makes the next reply smaller, and waits for it longer, after one that
 // did not come in time: on a slow network it may have been too large for that.

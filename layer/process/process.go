@@ -197,7 +197,10 @@ func (p *Process) Release(ctx context.Context, channel string) error {
 	}
 	p.mailboxes.Release(channel)
 	p.emptied(p.groups.DiscardChannel(channel))
-	return p.Check(ctx)
+	if p.closed.Load() {
+		return layer.ErrClosed
+	}
+	return nil // also if ctx has ended meanwhile: it is done
 }
 
 // Check returns what a call has to fail with before it does anything: ctx's

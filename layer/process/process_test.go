@@ -90,6 +90,19 @@ func TestReceiveAndRelease(t *testing.T) {
 	})
 }
 
+// A release that took effect says so, also if ctx ended meanwhile.
+func TestReleaseWhileCtxEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := process.New(process.Options{Emptied: func([]string) { cancel() }})
+	require.NoError(t, err)
+	defer p.Close()
+	channel, err := p.NewChannel(ctx, "")
+	require.NoError(t, err)
+	require.NoError(t, p.Join("room", channel))
+	require.NoError(t, p.Release(ctx, channel))
+	require.Error(t, ctx.Err())
+}
+
 func TestAbandonedAndExpired(t *testing.T) {
 	limits := layer.Limits{Expiry: time.Minute, GroupExpiry: time.Hour}
 	bubble(t, process.Options{Limits: limits}, func(t *testing.T, p *testProcess) {
