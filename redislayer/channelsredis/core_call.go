@@ -102,6 +102,9 @@ func (w *writer) do(ctx context.Context, o *op) error {
 
 // try is do with the outcome beside the error.
 func (w *writer) try(ctx context.Context, o *op) (err error, maybe bool) {
+	if err := ctx.Err(); err != nil {
+		return err, false
+	}
 	wait := waiters.Get().(*waiter)
 	o.done = wait.done
 	conn, err := w.claimOrEnqueue(o, true)

@@ -84,10 +84,11 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 		members, err = c.carryOut(ctx, group, msg, p, true)
 	} else {
 		read := &op{what: opMembers, key: c.groupKey(group)}
-		if err, _ = c.hostOf(group).try(ctx, read); err != nil {
+		if err, _ = c.hostOf(group).try(ctx, read); err == nil {
+			members = read.members
+		} else { // and read may be the writer's still
 			err = layer.NotSent(err)
 		}
-		members = read.members
 	}
 	if err == nil && members != nil { // read just now: the plan is to be made of them
 		left := c.options.Timeout - time.Duration(c.now()-began)

@@ -42,18 +42,8 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 	calls := w.plan([]*op{o})
 	interrupted := false
 	err := w.send(conn, calls)
-	if err == nil && ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() {
-			conn.Pipe.Interrupt()
-			wait.done <- struct{}{}
-		})
-		err = receive(conn, calls)
-		if !stop() {
-			<-wait.done
-			interrupted = true
-		}
-	} else if err == nil {
-		err = receive(conn, calls)
+	if err == nil {
+		interrupted, err = w.receiveUntil(ctx, conn, calls, wait)
 	}
 	if interrupted && redisconn.IsTimeout(err) {
 		conn.Pipe.Extend(w.c.options.Timeout)
@@ -72,6 +62,33 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 	w.release(nil, nil)
 	c.apply(c, c.list())
 	return true
+}
+
+// receiveUntil reads the replies that are to come, until ctx ends. If one of
+// ctx's own methods panics, it leaves the calls to the writer's goroutine: others
+// need the turn.
+func (w *writer) receiveUntil(ctx context.Context, conn *redisconn.Conn, calls []*call, wait *waiter) (interrupted bool, err error) {
+	panicking := true
+	defer func() {
+		if panicking {
+			calls[0].ops[0].done = wait.done
+			w.release(calls, nil)
+		}
+	}()
+	var stop func() bool
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() {
+			conn.Pipe.Interrupt()
+			wait.done <- struct{}{}
+		})
+	}
+	err = receive(conn, calls)
+	if stop != nil && !stop() {
+		<-wait.done
+		interrupted = true
+	}
+	panicking = false
+	return interrupted, err
 }
 
 // release ends a caller's turn. It leaves pending to the writer's goroutine, and

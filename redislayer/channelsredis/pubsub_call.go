@@ -45,6 +45,9 @@ func (p *publisher) send(ctx context.Context, m *publish) error {
 
 // try is send with the outcome beside the error.
 func (p *publisher) try(ctx context.Context, m *publish) (err error, maybe bool) {
+	if err := ctx.Err(); err != nil {
+		return err, false
+	}
 	wait := waiters.Get().(*waiter)
 	m.done = wait.done
 	c, err := p.claimOrEnqueue(m)

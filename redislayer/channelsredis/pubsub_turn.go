@@ -29,18 +29,10 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	m.done = nil
 	p.buffer = appendCommand(p.buffer[:0], "PUBLISH", m.channel, m.body)
 	var reply []byte
+	interrupted := false
 	err := c.Pipe.Write(p.buffer, c.timeout)
-	if err == nil && ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() {
-			c.Pipe.Interrupt()
-			wait.done <- struct{}{}
-		})
-		reply, err = c.Pipe.Fetch()
-		if !stop() {
-			<-wait.done
-		}
-	} else if err == nil {
-		reply, err = c.Pipe.Fetch()
+	if err == nil {
+		interrupted, reply, err = p.fetchUntil(ctx, c, m, wait)
 	}
 	if err == nil {
 		m.receivers, err = integer(reply)
@@ -53,7 +45,7 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	default:
 		m.done = wait.done
 		if redisconn.IsTimeout(err) { // the publisher's goroutine goes on to read
-			if c.Pipe.Extend(stallGrace); ctx.Err() != nil {
+			if c.Pipe.Extend(stallGrace); interrupted {
 				c.Pipe.Extend(c.quiet)
 			}
 			err = nil
@@ -63,6 +55,35 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	}
 	p.release(nil, nil)
 	return true
+}
+
+// fetchUntil reads the reply, until ctx ends. If one of ctx's own methods panics,
+// it leaves the message to the publisher's goroutine: others need the turn.
+func (p *publisher) fetchUntil(ctx context.Context, c *pubsubConn, m *publish, wait *waiter) (interrupted bool, reply []byte, err error) {
+	panicking := true
+	defer func() {
+		switch {
+		case panicking && reply != nil: // and nobody waits for what it says
+			p.release(nil, nil)
+		case panicking:
+			m.done = wait.done
+			p.release(m, nil)
+		}
+	}()
+	var stop func() bool
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() {
+			c.Pipe.Interrupt()
+			wait.done <- struct{}{}
+		})
+	}
+	reply, err = c.Pipe.Fetch()
+	if stop != nil && !stop() {
+		<-wait.done
+		interrupted = true
+	}
+	panicking = false
+	return interrupted, reply, err
 }
 
 // release ends a caller's turn. It leaves pending to the publisher's goroutine,

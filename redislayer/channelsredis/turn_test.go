@@ -132,3 +132,83 @@ func TestLoneAndTogether(t *testing.T) {
 		})
 	}
 }
+
+// panicky is a ctx that panics when it was asked for its end so many times.
+type panicky struct {
+	context.Context
+	looks int
+}
+
+func (p *panicky) Done() <-chan struct{} {
+	if p.looks--; p.looks < 0 {
+		panic("no end")
+	}
+	return p.Context.Done()
+}
+
+// A ctx whose own methods panic, wherever that is, does not harm the layer.
+func TestPanickyContext(t *testing.T) {
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			server := redistest.Start(t, redistest.Config{})
+			sender, receiver := open(t, server), open(t, server)
+			channel := newOwn(t, receiver)
+			panics := 0
+			for n := range 8 {
+				func() {
+					defer func() {
+						if recover() != nil {
+							panics++
+						}
+					}()
+					require.NoError(t, sender.Send(&panicky{ctx, n}, channel, note(2*n)))
+				}()
+				require.NoError(t, sender.Send(ctx, channel, note(2*n+1)), "after a ctx that panicked when it was asked once more than %d times", n)
+				for last := 2*n - 1; last < 2*n+1; {
+					got := int(next(t, receiver, channel).Int("n"))
+					require.Greater(t, got, last, "in order, and once")
+					last = got
+				}
+			}
+			require.Positive(t, panics)
+			t.Logf("%d of 8 calls panicked", panics)
+			require.NoError(t, sender.(layer.Pinger).Ping(ctx))
+			began := time.Now()
+			require.NoError(t, sender.Close())
+			require.Less(t, time.Since(began), time.Second, "to close")
+		})
+	}
+}
+
+// endsSoon has ended, but for the first look.
+type endsSoon struct {
+	context.Context
+	looked bool
+}
+
+func (e *endsSoon) Err() error {
+	if !e.looked {
+		e.looked = true
+		return nil
+	}
+	return e.Context.Err()
+}
+
+// A ctx that ends while a call gets ready sends nothing.
+func TestEndsBeforeItIsSent(t *testing.T) {
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t, redistest.Config{})
+			sender, receiver := open(t, server), open(t, server)
+			channel := newOwn(t, receiver)
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			err := sender.Send(&endsSoon{Context: ended}, channel, note(1))
+			require.ErrorIs(t, err, layer.ErrNotSent)
+			require.ErrorIs(t, err, context.Canceled)
+			require.NoError(t, sender.Send(t.Context(), channel, note(2)))
+			require.EqualValues(t, 2, next(t, receiver, channel).Int("n"), "what comes, and nothing before it")
+		})
+	}
+}
