@@ -1,6 +1,9 @@
 package channelsredis_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,4 +145,68 @@ func (f *faulty) members(t *testing.T, group string) []string {
 	members, err := f.client.ZRange(t.Context(), "asgi:group:"+group, 0, -1).Result()
 	require.NoError(t, err)
 	return members
+}
+
+// Senders who leave at any time while members come and go: a message is for
+// those who were members when it was sent, and every outcome is true.
+func TestCoreMembersComeAndGo(t *testing.T) {
+	const sends = 100
+	server := redistest.Start(t, redistest.Config{})
+	ctx := t.Context()
+	sender := openOne(t, server, channelsredis.Options{Capacity: 10_000})
+	receiver := openOne(t, server, channelsredis.Options{Capacity: 10_000})
+	client := server.Client(t)
+	for _, size := range []int{3, 150} { // in one round trip, and in two
+		group := fmt.Sprint("g", size)
+		key := "asgi:group:" + group
+		join := func(channel string) {
+			require.NoError(t, client.ZAdd(ctx, key, redis.Z{Score: float64(time.Now().UnixMicro()) / 1e6, Member: channel}).Err())
+		}
+		channels := make([]string, size)
+		for i := range channels {
+			channels[i] = newOwn(t, receiver)
+			join(channels[i])
+		}
+		stays, flaps := channels[0], channels[1]
+		outcomes, isMember := make([]error, sends), true
+		for n := range sends {
+			if n%3 == 0 {
+				if isMember = n%2 == 0; isMember {
+					join(flaps)
+				} else {
+					require.NoError(t, client.ZRem(ctx, key, flaps).Err())
+				}
+			}
+			limited, cancel := ctx, context.CancelFunc(func() {})
+			if n%2 == 1 {
+				limited, cancel = context.WithTimeout(ctx, time.Duration(n*6)*time.Microsecond)
+			}
+			outcomes[n] = sender.GroupSend(limited, group, note(n))
+			cancel()
+			if outcomes[n] != nil {
+				require.NoError(t, sender.Ping(ctx)) // what is under way comes to its end
+			}
+		}
+		join(flaps)
+		require.NoError(t, sender.GroupSend(ctx, group, note(sends)))
+		for _, channel := range []string{stays, flaps} {
+			got := map[int]bool{}
+			for last := -1; last < sends; {
+				n := int(next(t, receiver, channel).Int("n"))
+				require.Greater(t, n, last, "in order, and once")
+				got[n], last = true, n
+			}
+			for n, err := range outcomes {
+				member := channel == stays || n/3%2 == 0
+				switch {
+				case !member || errors.Is(err, layer.ErrNotSent):
+					require.False(t, got[n], "message %d to %d members, of which the channel is one: %v, arrived; its outcome was %v", n, size, member, err)
+				case err == nil:
+					require.True(t, got[n], "message %d to %d members was sent and did not arrive", n, size)
+				default:
+					require.ErrorIs(t, err, layer.ErrMaybeSent)
+				}
+			}
+		}
+	}
 }
