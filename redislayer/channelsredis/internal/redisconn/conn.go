@@ -54,7 +54,7 @@ func Connect(parent context.Context, settings *redis.Options, timeout, read time
 	o.PushNotificationProcessor = nil // belongs to the client that was configured
 	// Dialled here: the client would log a failure to stderr, and leave a
 	// goroutine that tries again.
-	dialled, err := o.Dialer(ctx, o.Network, o.Addr)
+	dialled, err := dial(ctx, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,36 @@ func Connect(parent context.Context, settings *redis.Options, timeout, read time
 		return nil, Explain(err)
 	}
 	return c, nil
+}
+
+// dial dials. By TLS, the client's own dialer does not end with ctx, but after
+// the client's DialTimeout; nobody waits for that, and what comes of it is
+// closed.
+func dial(ctx context.Context, o *redis.Options) (net.Conn, error) {
+	if o.TLSConfig == nil {
+		return o.Dialer(ctx, o.Network, o.Addr)
+	}
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	dialled := make(chan result)
+	go func() {
+		c, err := o.Dialer(ctx, o.Network, o.Addr)
+		select {
+		case dialled <- result{c, err}:
+		case <-ctx.Done():
+			if err == nil {
+				c.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-dialled:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // once gives a connection to the first who asks.
