@@ -27,7 +27,7 @@ func (w *writer) callFor(ops []*op) *call {
 	case opMembers:
 		return w.membersCall(ops)
 	case opAdd, opDiscard:
-		args := []any{c.groupTTL()}
+		args := []any{c.groupTTL(), c.groupExpiryMicros()}
 		for _, o := range ops {
 			what := "add"
 			if o.what == opDiscard {

@@ -61,3 +61,21 @@ func TestCoreCountsWhatExpiresAtRedis(t *testing.T) {
 		expired(t, c, 1+1)
 	})
 }
+
+// Members that have expired do not stay at Redis for as long as others join,
+// whoever sends to the group.
+func TestCoreExpiredMembersAreRemoved(t *testing.T) {
+	ctx := t.Context()
+	server := redistest.Start(t, redistest.Config{})
+	client := server.Client(t)
+	c := openOne(t, server, channelsredis.Options{GroupExpiry: time.Minute})
+	now := float64(time.Now().UnixMicro()) / 1e6
+	require.NoError(t, c.GroupAdd(ctx, "g", "first"))
+	require.NoError(t, c.GroupSend(ctx, "g", say("x"))) // makes the plan
+	for age, member := range map[float64]string{59: "young", 61: "old", 3600: "older"} {
+		require.NoError(t, client.ZAdd(ctx, "asgi:group:g", redis.Z{Score: now - age, Member: member}).Err())
+	}
+	require.NoError(t, c.GroupSend(ctx, "g", say("x")))
+	require.NoError(t, c.GroupAdd(ctx, "g", "last"))
+	require.Equal(t, []string{"young", "first", "last"}, client.ZRange(ctx, "asgi:group:g", 0, -1).Val())
+}
