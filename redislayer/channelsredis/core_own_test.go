@@ -82,6 +82,9 @@ func TestCoreForeignMembershipsAreBounded(t *testing.T) {
 	c, err := NewCore(Options{Hosts: []redis.UniversalClient{client}})
 	require.NoError(t, err)
 	defer c.Close()
+	for range maxOthers {
+		c.remember("g", "jobs.0") // renewed, it is one still
+	}
 	for n := range maxOthers + 1000 {
 		c.remember("g", fmt.Sprint("jobs.", n))
 	}
@@ -90,10 +93,23 @@ func TestCoreForeignMembershipsAreBounded(t *testing.T) {
 		return n
 	}
 	require.Equal(t, maxOthers, known())
+	began := func() any {
+		for _, at := range c.others.groups.MembersWith("g") {
+			return at // of the first
+		}
+		return nil
+	}
+	was := began()
+	c.remember("g", "jobs.0")
+	require.Equal(t, maxOthers, known(), "with one renewed when there is no room")
+	require.NotEqual(t, was, began(), "when it began")
 	c.forget("g", "jobs.0")
-	c.others.sweep()
+	c.forget("g", "jobs.0") // is not there
 	c.remember("g", "one more")
 	c.remember("g", "one too many")
+	require.Equal(t, maxOthers, known())
+	c.others.sweep()
+	c.remember("g", "one too many") // still
 	require.Equal(t, maxOthers, known())
 	own, err := c.NewChannel(t.Context(), "")
 	require.NoError(t, err)

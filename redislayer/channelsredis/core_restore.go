@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,21 +16,19 @@ import (
 
 // remember takes note of a membership that begins here, and when.
 func (c *Core) remember(group, channel string) {
-	to := c.added
 	if !c.owns(channel) {
-		if to = c.others.groups; c.others.full() {
-			return
-		}
+		c.others.add(group, channel, c.now())
+		return
 	}
-	to.Discard(group, channel) // AddWith keeps the value of one that is there
-	to.AddWith(group, channel, c.now())
+	c.added.Discard(group, channel) // AddWith keeps the value of one that is there
+	c.added.AddWith(group, channel, c.now())
 }
 
 func (c *Core) forget(group, channel string) {
 	if c.owns(channel) {
 		c.added.Discard(group, channel)
 	} else {
-		c.others.groups.Discard(group, channel)
+		c.others.discard(group, channel)
 	}
 }
 
@@ -38,27 +36,43 @@ func (c *Core) forget(group, channel string) {
 // when they end elsewhere, so there is a bound.
 type others struct {
 	groups *groups.Groups
-	count  atomic.Int64 // no fewer than there are
+
+	mu    sync.Mutex // of what changes them
+	count int        // no fewer than there are: those that expire count until they are swept
 }
 
 // maxOthers is how many are remembered at a time.
 const maxOthers = 100_000
 
-// full takes a place for one more, unless there is none.
-func (o *others) full() bool {
-	if o.count.Add(1) <= maxOthers {
-		return false
+// add remembers a membership, if it is there already, or there is room.
+func (o *others) add(group, channel string, now int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.groups.Has(group, channel) {
+		if o.count >= maxOthers {
+			return
+		}
+		o.count++
 	}
-	o.count.Add(-1)
-	return true
+	o.groups.Discard(group, channel) // see remember
+	o.groups.AddWith(group, channel, now)
 }
 
-// sweep gives back the places of those that have ended.
+func (o *others) discard(group, channel string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.groups.Has(group, channel) {
+		o.count--
+	}
+	o.groups.Discard(group, channel)
+}
+
+// sweep gives back the places of those that have expired.
 func (o *others) sweep() {
-	before := o.count.Load()
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.groups.Sweep()
-	_, n := o.groups.Count()
-	o.count.Add(int64(n) - before)
+	_, o.count = o.groups.Count()
 }
 
 // remembered are the memberships of a group that began here, as ZADD takes
