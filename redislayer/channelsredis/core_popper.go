@@ -283,13 +283,14 @@ func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key str
 	return key, got, err
 }
 
-// ask makes a round trip whose reply is a list, or nil.
+// ask makes a round trip whose reply is a list, or nil. What was popped is on the
+// way only: for as long as it comes, however slowly, it is waited for.
 func (p *popper) ask(conn *redisconn.Conn, words ...any) ([]any, error) {
 	p.out = redisconn.AppendCommand(p.out[:0], words...)
 	if err := conn.Pipe.Write(p.out, popBlock+popGrace); err != nil {
 		return nil, err
 	}
-	reply, err := conn.Pipe.Fetch()
+	reply, err := conn.Pipe.FetchSlowly(popBlock + popGrace)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,9 @@ func (c *call) read(reply []byte) error {
 		c.refused = refused
 		return nil
 	}
+	if err == nil && c.asText && c.left == 1 {
+		err = errReply // and not an empty list
+	}
 	c.reply = value
 	return err
 }

@@ -21,14 +21,21 @@ type Pipe struct {
 
 func newPipe(c net.Conn) *Pipe { return &Pipe{net: c, in: make([]byte, 16<<10)} }
 
+var errNotAsked = errors.New("redisconn: the server said something that it was not asked for")
+
 // Bounds of a pipe's buffer.
 const (
 	minRead    = 4 << 10 // room for one read, at least
 	keepBuffer = 4 << 20 // a larger one is let go when it is empty
 )
 
-// Write sends commands. The deadline is also that of reading their replies.
+// Write sends commands. The deadline is also that of reading their replies. It
+// fails if something was read that nobody asked for: whose reply what comes next
+// is could not be told.
 func (p *Pipe) Write(commands []byte, timeout time.Duration) error {
+	if p.r < p.w {
+		return errNotAsked
+	}
 	p.net.SetDeadline(time.Now().Add(timeout))
 	_, err := p.net.Write(commands)
 	return err
@@ -50,7 +57,13 @@ func IsTimeout(err error) bool {
 // Fetch waits for one whole reply, for [Read]. The bytes are good until the next
 // fetch. An error of the connection leaves what was read in place: after an
 // interruption Fetch goes on where it was.
-func (p *Pipe) Fetch() ([]byte, error) {
+func (p *Pipe) Fetch() ([]byte, error) { return p.fetch(0) }
+
+// FetchSlowly is Fetch for a reply that may take long to come: the deadline is
+// put off by every piece of it, to so long after it.
+func (p *Pipe) FetchSlowly(silence time.Duration) ([]byte, error) { return p.fetch(silence) }
+
+func (p *Pipe) fetch(silence time.Duration) ([]byte, error) {
 	if p.left == 0 {
 		p.scanned, p.left = 0, 1
 		if p.r == p.w {
@@ -60,7 +73,7 @@ func (p *Pipe) Fetch() ([]byte, error) {
 			}
 		}
 	}
-	for {
+	for came := false; ; came = true {
 		if err := p.scan(); err != nil {
 			return nil, err
 		}
@@ -76,6 +89,9 @@ func (p *Pipe) Fetch() ([]byte, error) {
 			if len(p.in)-p.w < len(p.in)/2 {
 				p.in = append(p.in[:p.w:p.w], make([]byte, len(p.in)*2-p.w)...)
 			}
+		}
+		if came && silence > 0 {
+			p.Extend(silence)
 		}
 		n, err := p.net.Read(p.in[p.w:])
 		p.w += n
