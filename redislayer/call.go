@@ -3,12 +3,12 @@ package redislayer
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // enqueue queues an operation, or reports why that cannot be.
@@ -114,7 +114,7 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 			interrupted = true
 		}
 	}
-	if interrupted && isTimeout(err) || err == nil && !isComplete(calls) {
+	if interrupted && resp.IsTimeout(err) || err == nil && !isComplete(calls) {
 		o.done = w.done
 		s.release(calls, nil)
 		return false
@@ -147,17 +147,12 @@ func (s *session) interruptAtEnd(ctx context.Context, c *conn, calls []*call, w 
 	}()
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() {
-			c.pipe.interrupt()
+			c.pipe.Interrupt()
 			w.done <- struct{}{}
 		})
 	}
 	panicking = false
 	return stop
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // waiter is what a caller waits with. It is used again once nobody else can

@@ -45,7 +45,7 @@ func claim(t *testing.T, s *session) (c *conn) {
 // the channel does not get the message, and who sent it is told.
 func TestNormalMembersAreNotReached(t *testing.T) {
 	s := apart(t, Options{}).session
-	c := &conn{pipe: newPipe(&piecemeal{rest: []byte("*2\r\n:2\r\n$4\r\njobs\r\n"), size: 1000})}
+	c := &conn{pipe: pipeOf([]byte("*2\r\n:2\r\n$4\r\njobs\r\n"))}
 	named := func(group string) []*op { return []*op{{what: opGroup, where: group}} }
 	callFor := func(groups ...[]*op) *call {
 		c := &call{groups: groups, apply: s.applyGroups}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // Bounds of one entry. A larger message travels alone.
@@ -135,7 +136,7 @@ func (s *session) callFor(ops []*op) *call {
 			s.incarnation.Load(), read.next().String(), read.messages, read.bytes)}
 	case opPing:
 		from := len(s.out)
-		s.out = appendRequest(s.out, "PING")
+		s.out = resp.AppendRequest(s.out, "PING")
 		return &call{ops: ops, apply: applyDone, request: span{from, len(s.out)}}
 	}
 	return s.queueCall(ops)
@@ -304,7 +305,7 @@ func (s *session) applyGroups(c *call, _ any) {
 		switch what := what.(type) {
 		case int64:
 			s.l.process.Drop(layer.DropFull, c.groups[i][0].where, int(what))
-		case replyError:
+		case resp.Error:
 			for _, o := range c.groups[i] {
 				o.err, o.maybe = unavailable(what), true
 			}

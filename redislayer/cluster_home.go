@@ -72,7 +72,7 @@ func (h *home) reload(ctx context.Context, err error) {
 // ask has every command on the connection preceded by ASKING. To those on other
 // keys, or on none, it does nothing.
 func (c *conn) ask() {
-	c.pipe.asking = true
+	c.pipe.Ask()
 	c.Conn.AddHook(askFirst{})
 }
 
@@ -99,17 +99,4 @@ func (askFirst) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 		}
 		return next(ctx, both)
 	}
-}
-
-// withAsking puts ASKING before each of some requests.
-func withAsking(requests []byte) []byte {
-	both := make([]byte, 0, len(requests)+len(requests)/8+minRead)
-	for v := (values{b: requests}); v.at < len(requests); {
-		from := v.at
-		for range v.list() {
-			v.bytes()
-		}
-		both = append(appendRequest(both, "ASKING"), requests[from:v.at]...)
-	}
-	return both
 }

@@ -3,6 +3,7 @@ package redislayer
 import (
 	"testing"
 
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,7 +30,7 @@ func TestRedirection(t *testing.T) {
 		{"CLUSTERDOWN The cluster is down", "", ""},
 		{"ERR MOVED", "", ""},
 	} {
-		word, addr := redirection(replyError(test.reply), "10.0.0.9:6379")
+		word, addr := redirection(resp.Error(test.reply), "10.0.0.9:6379")
 		require.Equal(t, [2]string{test.word, test.addr}, [2]string{word, addr}, test.reply)
 	}
 }

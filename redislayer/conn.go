@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // source tells where the server is now. A single server and one found by
@@ -43,7 +44,7 @@ func newSource(client redis.UniversalClient) (source, error) {
 type conn struct {
 	client *redis.Client
 	*redis.Conn
-	pipe  *pipe
+	pipe  *resp.Pipe
 	ended func() bool // withdraws what closes it when its ctx ends
 }
 
@@ -76,7 +77,7 @@ func (s source) connect(parent context.Context, timeout, read time.Duration) (*c
 	}
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
-	c := &conn{client: client, Conn: client.Conn(), pipe: newPipe(dialled)}
+	c := &conn{client: client, Conn: client.Conn(), pipe: resp.NewPipe(dialled)}
 	// Below the client, which may not be closed while it is in use (in
 	// v9.23 that is a data race with the end of a command).
 	c.ended = context.AfterFunc(parent, func() { dialled.Close() })

@@ -127,7 +127,7 @@ func (s *session) send(c *conn, calls []*call) error {
 			return s.send(c, s.copied(calls))
 		}
 	}
-	return c.pipe.write(s.out[calls[0].request.from:calls[len(calls)-1].request.to], s.l.options.Timeout)
+	return c.pipe.Write(s.out[calls[0].request.from:calls[len(calls)-1].request.to], s.l.options.Timeout)
 }
 
 // copied makes the calls' requests one after the other.
@@ -139,6 +139,9 @@ func (s *session) copied(calls []*call) []*call {
 	}
 	return calls
 }
+
+// keepBuffer is how large a buffer is kept for the next requests, at most.
+const keepBuffer = 1 << 20
 
 // begin makes room for the requests of a round trip.
 func (s *session) begin() {
@@ -164,7 +167,7 @@ func receive(c *conn, calls []*call) (broken error) {
 		if call.answered {
 			continue
 		}
-		if call.reply, broken, call.refused = c.pipe.reply(); broken != nil {
+		if call.reply, broken, call.refused = c.pipe.Reply(); broken != nil {
 			return broken
 		}
 		call.answered = true

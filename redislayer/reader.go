@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/channellayer/channellayer/redislayer/internal/pace"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // probeInterval is how long a read waits for entries before it returns empty:
@@ -79,7 +82,7 @@ type reader struct {
 	last     named // of them
 	entries  []inboxEntry
 	request  []byte
-	pace     pace
+	pace     pace.Pace
 	count    int           // entries to read at once, at most
 	patience time.Duration // beyond probeInterval, for a reply
 	untrim   int           // handed over since the last trim
@@ -188,7 +191,7 @@ func (r *reader) finish(ctx context.Context, c *conn) error {
 	}
 	inbox := r.l.keys.inbox(r.l.name)
 	for {
-		request := appendRequest(nil, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count)
+		request := resp.AppendRequest(nil, "XRANGE", inbox, "("+r.progress().String(), "+", "COUNT", r.count)
 		if err := r.read(c, request, r.l.options.Timeout, entriesOf); err != nil || len(r.entries) == 0 {
 			return err
 		}
@@ -200,13 +203,13 @@ func (r *reader) finish(ctx context.Context, c *conn) error {
 
 // readAll reads until the connection fails or ctx ends.
 func (r *reader) readAll(ctx context.Context, c *conn) error {
-	gather := time.NewTimer(paceWait)
+	gather := time.NewTimer(pace.Wait)
 	defer gather.Stop()
 	<-gather.C
 	inbox := r.l.keys.inbox(r.l.name)
 	for {
 		asked := time.Now()
-		r.request = appendRequest(r.request[:0], "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),
+		r.request = resp.AppendRequest(r.request[:0], "XREAD", "COUNT", r.count, "BLOCK", probeInterval.Milliseconds(),
 			"STREAMS", inbox, r.progress().String())
 		if err := r.read(c, r.request, probeInterval+r.patience, entriesOfStream); err != nil {
 			r.shrink(err)
@@ -215,7 +218,7 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 			}
 			return err
 		}
-		if len(r.entries) == 0 && c.pipe.asking {
+		if len(r.entries) == 0 && c.pipe.Asking() {
 			if err := r.look(c, inbox); err != nil {
 				r.source.reload(ctx, err)
 				return err
@@ -244,8 +247,8 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if r.pace.next(time.Now(), messages) {
-			gather.Reset(paceWait)
+		if r.pace.Next(time.Now(), messages) {
+			gather.Reset(pace.Wait)
 			<-gather.C
 		}
 	}
@@ -254,10 +257,10 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 // look finds out whether the inbox is at a node that was asked with ASKING.
 // Such a node also answers for what it does not have, as if it were empty.
 func (r *reader) look(c *conn, inbox string) error {
-	if err := c.pipe.write(appendRequest(nil, "EXISTS", inbox), r.l.options.Timeout); err != nil {
+	if err := c.pipe.Write(resp.AppendRequest(nil, "EXISTS", inbox), r.l.options.Timeout); err != nil {
 		return err
 	}
-	found, broken, refused := c.pipe.reply()
+	found, broken, refused := c.pipe.Reply()
 	if err := errors.Join(broken, refused); err != nil {
 		return err
 	}
@@ -272,35 +275,35 @@ var errNotHere = errors.New("redislayer: the inbox is not where its slot's maste
 // shrink makes the next reply smaller, and waits for it longer, after one that
 // did not come in time: on a slow network it may have been too large for that.
 func (r *reader) shrink(err error) {
-	if isTimeout(err) {
+	if resp.IsTimeout(err) {
 		r.count = max(1, r.count/4)
 		r.patience = min(2*r.patience, maxPatience)
 	}
 }
 
 // read makes a request and puts the entries of its reply into r.entries.
-func (r *reader) read(c *conn, request []byte, timeout time.Duration, entries func(*values, []inboxEntry) ([]inboxEntry, error)) error {
+func (r *reader) read(c *conn, request []byte, timeout time.Duration, entries func(*resp.Values, []inboxEntry) ([]inboxEntry, error)) error {
 	r.entries = r.entries[:0]
-	if err := c.pipe.write(request, timeout); err != nil {
+	if err := c.pipe.Write(request, timeout); err != nil {
 		return err
 	}
-	reply, err := c.pipe.fetch()
+	reply, err := c.pipe.Fetch()
 	if err != nil {
 		return err
 	}
 	if reply[0] == '-' {
-		return (&values{b: reply}).value().(replyError)
+		return resp.Over(reply).Value().(resp.Error)
 	}
-	r.entries, err = entries(&values{b: reply}, r.entries)
+	r.entries, err = entries(resp.Over(reply), r.entries)
 	return err
 }
 
 // entriesOfStream appends the entries in a reply of XREAD on one stream.
-func entriesOfStream(v *values, entries []inboxEntry) ([]inboxEntry, error) {
-	switch streams := v.list(); {
+func entriesOfStream(v *resp.Values, entries []inboxEntry) ([]inboxEntry, error) {
+	switch streams := v.List(); {
 	case streams <= 0:
 		return entries, nil
-	case streams != 1 || v.list() != 2 || v.bytes() == nil:
+	case streams != 1 || v.List() != 2 || v.Bytes() == nil:
 		return nil, errNoEntries
 	}
 	return entriesOf(v, entries)
@@ -309,26 +312,26 @@ func entriesOfStream(v *values, entries []inboxEntry) ([]inboxEntry, error) {
 var errNoEntries = errors.New("redislayer: a read of the inbox gave what are no entries")
 
 // entriesOf appends the entries in a reply of XRANGE.
-func entriesOf(v *values, entries []inboxEntry) ([]inboxEntry, error) {
-	n := v.list()
+func entriesOf(v *resp.Values, entries []inboxEntry) ([]inboxEntry, error) {
+	n := v.List()
 	if n < 0 {
 		return nil, errNoEntries
 	}
 	for range n {
-		if v.list() != 2 {
+		if v.List() != 2 {
 			return nil, errNoEntries
 		}
-		at, err := parsePosition(v.bytes())
+		at, err := parsePosition(v.Bytes())
 		if err != nil {
 			return nil, err
 		}
 		e := inboxEntry{at: at, messages: 1}
-		fields := v.list()
+		fields := v.List()
 		if fields < 0 || fields%2 != 0 {
 			return nil, errNoEntries
 		}
 		for range fields / 2 {
-			switch field, value := v.bytes(), v.bytes(); string(field) {
+			switch field, value := v.Bytes(), v.Bytes(); string(field) {
 			case "e":
 				e.bytes = value
 			case "c":
@@ -336,7 +339,7 @@ func entriesOf(v *values, entries []inboxEntry) ([]inboxEntry, error) {
 			case "s":
 				e.score = string(value)
 			case "n":
-				n, _ := decimal(value)
+				n, _ := resp.Decimal(value)
 				e.messages = min(max(n, 1), maxEntryMessages)
 			}
 		}

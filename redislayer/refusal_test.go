@@ -5,6 +5,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -32,7 +33,7 @@ func TestCertainlyNotRun(t *testing.T) {
 		in6 + "WRONGTYPE Operation against a key holding the wrong kind of value":      false,
 		"ERR something new": false,
 	} {
-		require.Equal(t, want, certainlyNotRun(replyError(text)), "after the reply %q", text)
+		require.Equal(t, want, certainlyNotRun(resp.Error(text)), "after the reply %q", text)
 	}
 	require.False(t, certainlyNotRun(io.EOF), "without a reply")
 	require.False(t, certainlyNotRun(errors.New("OOM")), "an error that is no reply")
@@ -49,9 +50,9 @@ func TestExplainRefusal(t *testing.T) {
 		"NOPERM this user has no permissions to run the 'evalsha' command",
 	} {
 		var setup *SetupError
-		require.ErrorAs(t, explain(replyError(text)), &setup, "after the reply %q", text)
+		require.ErrorAs(t, explain(resp.Error(text)), &setup, "after the reply %q", text)
 		require.ErrorContains(t, setup, "OPERATIONS.md")
 	}
-	err := replyError("ERR something new")
+	err := resp.Error("ERR something new")
 	require.Equal(t, err, explain(err))
 }

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"strconv"
 
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -60,7 +61,7 @@ func (s script) request(b []byte, keys []string, args ...any) []byte {
 	for _, k := range keys {
 		words = append(words, k)
 	}
-	return appendRequest(b, append(words, args...)...)
+	return resp.AppendRequest(b, append(words, args...)...)
 }
 
 // loadScripts puts all scripts into the server's cache.

@@ -226,7 +226,7 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			continue
 		}
 		if len(w.pending) > 0 {
-			c.pipe.extend(s.l.options.Timeout)
+			c.pipe.Extend(s.l.options.Timeout)
 			if err := s.complete(ctx, c, w.pending, receive(c, w.pending)); err != nil {
 				s.giveUp(w, err)
 				return err

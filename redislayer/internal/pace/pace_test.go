@@ -1,4 +1,4 @@
-package redislayer
+package pace
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 
 // play tells a pace of reads: arrive says how many messages a read finds that
 // long after the one before it.
-func play(reads int, apart time.Duration, arrive func(time.Duration) int) (waits int, p pace) {
+func play(reads int, apart time.Duration, arrive func(time.Duration) int) (waits int, p Pace) {
 	const waiting = time.Millisecond // what a wait comes to
 	now := time.Now()
 	for range reads {
@@ -19,7 +19,7 @@ func play(reads int, apart time.Duration, arrive func(time.Duration) int) (waits
 			waits++
 		}
 		now = now.Add(took)
-		p.next(now, arrive(took))
+		p.Next(now, arrive(took))
 	}
 	return waits, p
 }
@@ -27,8 +27,8 @@ func play(reads int, apart time.Duration, arrive func(time.Duration) int) (waits
 func TestPaceWaitsWhereMessagesComeByThemselves(t *testing.T) {
 	waits, p := play(1000, 100*time.Microsecond, func(took time.Duration) int { return int(took / (50 * time.Microsecond)) })
 	require.Greater(t, waits, 900, "waits in 1,000 reads, at 20,000 messages a second")
-	p.next(time.Now(), 0)
-	require.False(t, p.next(time.Now(), 1), "waiting begins anew when nothing has come")
+	p.Next(time.Now(), 0)
+	require.False(t, p.Next(time.Now(), 1), "waiting begins anew when nothing has come")
 }
 
 func TestPaceDoesNotWaitForAnswers(t *testing.T) {
