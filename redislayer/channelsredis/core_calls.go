@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // callFor makes one call of operations of one kind on one key.
@@ -51,7 +51,7 @@ func (w *writer) callFor(ops []*op) *call {
 // call makes a call of one command.
 func (w *writer) call(ops []*op, apply func(*call, []any), words ...any) *call {
 	c := &call{ops: ops, from: len(w.out), left: 1, apply: apply}
-	w.out = redisconn.AppendCommand(w.out, words...)
+	w.out = resp.AppendRequest(w.out, words...)
 	c.to = len(w.out)
 	return c
 }
@@ -63,7 +63,7 @@ func (w *writer) membersCall(ops []*op) *call {
 	key := ops[0].key
 	expired := (w.c.now()+w.clock.Load())/int64(time.Microsecond) - w.c.groupExpiryMicros()
 	c := w.call(ops, w.applyMembers, "ZREMRANGEBYSCORE", key, "-inf", seconds(expired))
-	w.out = redisconn.AppendCommand(w.out, "ZRANGE", key, 0, -1)
+	w.out = resp.AppendRequest(w.out, "ZRANGE", key, 0, -1)
 	c.to, c.left, c.asText = len(w.out), 2, true
 	return c
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/mailbox"
-	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // fan is a group's message on its way to the queues at one host.
@@ -178,7 +178,7 @@ func (r *roster) planned(c *Core, group string) *plan {
 				r.plan = p
 				return
 			}
-			r.channels = redisconn.Strings(r.reply)
+			r.channels = resp.Strings(r.reply)
 		}
 		r.plan = c.newPlan(group, r)
 	})

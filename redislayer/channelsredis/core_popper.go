@@ -13,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/pace"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // popper takes messages out of queues at one host. One goroutine and one
@@ -150,7 +152,7 @@ func (p *popper) failure() error {
 // serve takes messages until the connection fails, the popper is to end, or
 // there is nothing that it should take.
 func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.Duration) error {
-	var pace pace
+	var gathering pace.Pace
 	gather := time.NewTimer(0)
 	defer gather.Stop()
 	for ctx.Err() == nil && !p.closing.Load() {
@@ -191,8 +193,8 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 		}
 		if err == nil {
 			// A queue that fills quickly is not let fill further.
-			if p.gathers && pace.next(time.Now(), len(got)) && len(got) < min(maxPop, p.c.limits.Capacity)/4 {
-				gather.Reset(paceWait)
+			if p.gathers && gathering.Next(time.Now(), len(got)) && len(got) < min(maxPop, p.c.limits.Capacity)/4 {
+				gather.Reset(pace.Wait)
 				select {
 				case <-gather.C:
 				case <-ctx.Done():
@@ -286,7 +288,7 @@ func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key str
 // ask makes a round trip whose reply is a list, or nil. What was popped is on the
 // way only: for as long as it comes, however slowly, it is waited for.
 func (p *popper) ask(conn *redisconn.Conn, words ...any) ([]any, error) {
-	p.out = redisconn.AppendCommand(p.out[:0], words...)
+	p.out = resp.AppendRequest(p.out[:0], words...)
 	if err := conn.Pipe.Write(p.out, popBlock+popGrace); err != nil {
 		return nil, err
 	}
@@ -294,7 +296,7 @@ func (p *popper) ask(conn *redisconn.Conn, words ...any) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := redisconn.Read(reply)
+	value, err := resp.Read(reply)
 	values, ok := value.([]any)
 	if err == nil && value != nil && !ok {
 		err = errReply

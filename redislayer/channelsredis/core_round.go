@@ -9,6 +9,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // call is what a round trip has for one queue or group, and what the reply
@@ -91,8 +92,8 @@ func (c *call) read(reply []byte) error {
 		c.text = string(reply)
 		return nil
 	}
-	value, err := redisconn.Read(reply)
-	if refused, ok := err.(redisconn.ReplyError); ok {
+	value, err := resp.Read(reply)
+	if refused, ok := err.(resp.Error); ok {
 		c.refused = refused
 		return nil
 	}

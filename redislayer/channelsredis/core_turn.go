@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // turn is who uses a writer's connection: its goroutine, or a caller who found
@@ -45,7 +46,7 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 	if err == nil {
 		interrupted, err = w.receiveUntil(ctx, conn, calls, wait)
 	}
-	if interrupted && redisconn.IsTimeout(err) {
+	if interrupted && resp.IsTimeout(err) {
 		conn.Pipe.Extend(w.c.options.Timeout)
 		err = nil // the writer's goroutine goes on to read
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // As with Core, a caller who finds the connection free makes the round trip
@@ -44,7 +45,7 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 		m.err, m.maybe = refused, !redisconn.CertainlyNotRun(refused)
 	default:
 		m.done = wait.done
-		if redisconn.IsTimeout(err) { // the publisher's goroutine goes on to read
+		if resp.IsTimeout(err) { // the publisher's goroutine goes on to read
 			if c.Pipe.Extend(stallGrace); interrupted {
 				c.Pipe.Extend(c.quiet)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // pubsubConn is a connection of which the client library did the greeting, and
@@ -117,7 +118,7 @@ func appendBulk[T string | []byte](b []byte, s T) []byte {
 }
 
 // serverError is an error reply.
-type serverError = redisconn.ReplyError
+type serverError = resp.Error
 
 var errProtocol = errors.New("the server does not speak RESP2")
 
@@ -125,7 +126,7 @@ var errProtocol = errors.New("the server does not speak RESP2")
 // PUBSUB NUMSUB.
 func (c *pubsubConn) receivers(asked bool) (int64, error) {
 	reply, err := c.Pipe.Fetch()
-	if redisconn.IsTimeout(err) {
+	if resp.IsTimeout(err) {
 		c.Pipe.Extend(stallGrace)
 		reply, err = c.Pipe.Fetch()
 	}
@@ -140,7 +141,7 @@ func (c *pubsubConn) receivers(asked bool) (int64, error) {
 
 // integer reads the reply to a PUBLISH: a number, or an error reply.
 func integer(reply []byte) (int64, error) {
-	value, err := redisconn.Read(reply)
+	value, err := resp.Read(reply)
 	if err != nil {
 		return 0, err
 	}
@@ -154,7 +155,7 @@ func integer(reply []byte) (int64, error) {
 // subscribers reads the reply to a PUBSUB NUMSUB for one channel: its name, and
 // a number.
 func subscribers(reply []byte) (int64, error) {
-	value, err := redisconn.Read(reply)
+	value, err := resp.Read(reply)
 	if err != nil {
 		return 0, err
 	}

@@ -28,14 +28,21 @@ type Pipe struct {
 // NewPipe returns a pipe on a connection.
 func NewPipe(c net.Conn) *Pipe { return &Pipe{net: c, in: make([]byte, 16<<10)} }
 
+var errNotAsked = errors.New("the server said something that it was not asked for")
+
 // Bounds of a pipe's buffer.
 const (
 	minRead    = 4 << 10 // room for one read, at least
 	keepBuffer = 4 << 20 // a larger one is let go when it is empty
 )
 
-// Write sends requests. The deadline is also that of reading their replies.
+// Write sends requests. The deadline is also that of reading their replies. It
+// fails if something was read that nobody asked for: whose reply what comes next
+// is could not be told.
 func (p *Pipe) Write(requests []byte, timeout time.Duration) error {
+	if p.r < p.w {
+		return errNotAsked
+	}
 	if p.asking {
 		requests = withAsking(requests)
 	}
@@ -47,25 +54,31 @@ func (p *Pipe) Write(requests []byte, timeout time.Duration) error {
 // Extend sets another deadline for reading.
 func (p *Pipe) Extend(timeout time.Duration) { p.net.SetReadDeadline(time.Now().Add(timeout)) }
 
-// Interrupt ends a read that is under way, which can then be done again. It may
-// be called by anyone.
+// Interrupt ends a read that is under way with an error that [IsTimeout]. It can
+// then be done again. Anyone may call it.
 func (p *Pipe) Interrupt() { p.net.SetReadDeadline(time.Unix(1, 0)) }
 
 // Fetch waits for one whole reply. The bytes are good until the next fetch. An
 // error of the connection leaves what was read in place: after an interruption
 // Fetch goes on where it was.
-func (p *Pipe) Fetch() ([]byte, error) {
+func (p *Pipe) Fetch() ([]byte, error) { return p.fetch(0) }
+
+// FetchSlowly is Fetch for a reply that may take long to come: the deadline is
+// put off by every piece of it, to so long after it.
+func (p *Pipe) FetchSlowly(silence time.Duration) ([]byte, error) { return p.fetch(silence) }
+
+func (p *Pipe) fetch(silence time.Duration) ([]byte, error) {
 	if p.asking && !p.asked {
-		if _, err := p.fetchNext(); err != nil {
+		if _, err := p.fetchNext(silence); err != nil {
 			return nil, err
 		}
 	}
-	reply, err := p.fetchNext()
+	reply, err := p.fetchNext(silence)
 	p.asked = err != nil
 	return reply, err
 }
 
-func (p *Pipe) fetchNext() ([]byte, error) {
+func (p *Pipe) fetchNext(silence time.Duration) ([]byte, error) {
 	if p.left == 0 {
 		p.scanned, p.left = 0, 1
 		if p.r == p.w {
@@ -75,7 +88,7 @@ func (p *Pipe) fetchNext() ([]byte, error) {
 			}
 		}
 	}
-	for {
+	for came := false; ; came = true {
 		if err := p.scan(); err != nil {
 			return nil, err
 		}
@@ -91,6 +104,9 @@ func (p *Pipe) fetchNext() ([]byte, error) {
 			if len(p.in)-p.w < len(p.in)/2 {
 				p.in = append(p.in[:p.w:p.w], make([]byte, len(p.in)*2-p.w)...)
 			}
+		}
+		if came && silence > 0 {
+			p.Extend(silence)
 		}
 		n, err := p.net.Read(p.in[p.w:])
 		p.w += n

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -126,6 +127,49 @@ func TestPipeInterruptedAnywhere(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, wire, string(reply), "interrupted after %q", wire[:at])
 	}
+}
+
+// A reply that comes slowly is waited for, until there is silence.
+func TestPipeFetchSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, server := ends(t)
+		const wire = "*3\r\n:1\r\n:2\r\n:3\r\n"
+		commands := []byte("BZMPOP")
+		ask := func(pieces string) {
+			go func() {
+				server.Read(make([]byte, len(commands)))
+				for i := range pieces {
+					time.Sleep(900 * time.Millisecond)
+					server.Write([]byte(pieces[i : i+1]))
+				}
+			}()
+			require.NoError(t, p.Write(commands, 2*time.Second))
+		}
+		ask(wire)
+		reply, err := p.FetchSlowly(time.Second)
+		require.NoError(t, err)
+		require.Equal(t, wire, string(reply))
+		ask(wire[:5])
+		began := time.Now()
+		_, err = p.FetchSlowly(time.Second)
+		require.True(t, IsTimeout(err), "%v", err)
+		require.Equal(t, 5*900*time.Millisecond+time.Second, time.Since(began))
+	})
+}
+
+// Where the server says more than it was asked for, no reply can be told from
+// another's.
+func TestPipeRefusesWhatItDidNotAskFor(t *testing.T) {
+	p, server := ends(t)
+	go func() {
+		server.Read(make([]byte, 4))
+		server.Write([]byte(":1\r\n:2\r\n"))
+	}()
+	require.NoError(t, p.Write([]byte("PING"), time.Minute))
+	reply, err := p.Fetch()
+	require.NoError(t, err)
+	require.Equal(t, ":1\r\n", string(reply))
+	require.ErrorIs(t, p.Write([]byte("PING"), time.Minute), errNotAsked)
 }
 
 func TestStrings(t *testing.T) {

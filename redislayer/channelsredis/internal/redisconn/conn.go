@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -26,7 +27,7 @@ type Conn struct {
 	ID int64
 
 	// Pipe is the connection below the client library.
-	Pipe *Pipe
+	Pipe *resp.Pipe
 
 	// RunID is another after every restart of the server, and on every server.
 	RunID string
@@ -60,7 +61,7 @@ func Connect(parent context.Context, settings *redis.Options, timeout, read time
 	}
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
-	c := &Conn{client: client, Conn: client.Conn(), Pipe: newPipe(dialled)}
+	c := &Conn{client: client, Conn: client.Conn(), Pipe: resp.NewPipe(dialled)}
 	// Below the client, which may not be closed while it is in use (in
 	// v9.23 that is a data race with the end of a command).
 	c.ended = context.AfterFunc(parent, func() { dialled.Close() })
