@@ -107,12 +107,7 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 	interrupted := false
 	err := s.send(c, calls)
 	if err == nil {
-		stop := s.interruptAtEnd(ctx, c, calls, w)
-		err = receive(c, calls)
-		if stop != nil && !stop() {
-			<-w.done
-			interrupted = true
-		}
+		interrupted, err = s.receiveUntil(ctx, c, calls, w)
 	}
 	if interrupted && resp.IsTimeout(err) || err == nil && !isComplete(calls) {
 		o.done = w.done
@@ -134,25 +129,29 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 	return true
 }
 
-// interruptAtEnd has the end of ctx interrupt what its caller reads, and tell w,
-// until stop is called. It returns nil for a ctx that does not end. If one of
-// ctx's own methods panics, it leaves the calls to the session's goroutine:
-// others need the turn.
-func (s *session) interruptAtEnd(ctx context.Context, c *conn, calls []*call, w *waiter) (stop func() bool) {
+// receiveUntil reads the replies, until ctx ends. If one of ctx's own methods
+// panics, it leaves the calls to the session's goroutine: others need the turn.
+func (s *session) receiveUntil(ctx context.Context, c *conn, calls []*call, w *waiter) (interrupted bool, err error) {
 	panicking := true
 	defer func() {
 		if panicking {
 			s.release(calls, nil)
 		}
 	}()
+	var stop func() bool
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() {
-			c.pipe.Interrupt()
+			c.Pipe.Interrupt()
 			w.done <- struct{}{}
 		})
 	}
+	err = receive(c, calls)
+	if stop != nil && !stop() {
+		<-w.done
+		interrupted = true
+	}
 	panicking = false
-	return stop
+	return interrupted, err
 }
 
 // waiter is what a caller waits with. It is used again once nobody else can

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // onMiniredis makes a layer whose connections to a server of its own are made.
@@ -45,7 +46,7 @@ func claim(t *testing.T, s *session) (c *conn) {
 // the channel does not get the message, and who sent it is told.
 func TestNormalMembersAreNotReached(t *testing.T) {
 	s := apart(t, Options{}).session
-	c := &conn{pipe: pipeOf([]byte("*2\r\n:2\r\n$4\r\njobs\r\n"))}
+	c := &conn{&link.Link{Pipe: pipeOf([]byte("*2\r\n:2\r\n$4\r\njobs\r\n"))}}
 	named := func(group string) []*op { return []*op{{what: opGroup, where: group}} }
 	callFor := func(groups ...[]*op) *call {
 		c := &call{groups: groups, apply: s.applyGroups}
@@ -96,25 +97,43 @@ func TestObserverOnTheCallersGoroutine(t *testing.T) {
 	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
 }
 
-// panicky is a ctx that cannot be waited for.
-type panicky struct{ context.Context }
+// panicky is a ctx that cannot be waited for, at some time.
+type panicky struct {
+	context.Context
+	left *int // times that it can be asked for its end
+}
 
-func (panicky) Done() <-chan struct{} { panic("no end") }
+func (p panicky) Done() <-chan struct{} {
+	if *p.left--; *p.left < 0 {
+		panic("no end")
+	}
+	return p.Context.Done()
+}
 
-// A ctx whose own methods panic does not harm the layer.
+// A ctx whose own methods panic costs its caller the reply, and nobody else
+// anything.
 func TestPanickyContext(t *testing.T) {
 	l, server := onMiniredis(t, Options{})
 	msg := layer.NewMessage(map[string]any{"type": "t"})
 	connected := server.TotalConnectionCount()
-	for range 3 {
+	panics := 0
+	for left := range 8 {
 		claim(t, l.session)
 		l.session.release(nil, nil) // and so does the next
-		require.PanicsWithValue(t, "no end", func() { _ = l.Send(panicky{t.Context()}, "jobs", msg) })
+		func() {
+			defer func() {
+				if recover() != nil {
+					panics++
+				}
+			}()
+			require.NoError(t, l.Send(panicky{t.Context(), &left}, "jobs", msg))
+		}()
 		require.NoError(t, l.Send(t.Context(), "jobs", msg), "after a panic")
 	}
+	require.Greater(t, panics, 2, "before, while and after the reply is read")
 	queue, err := server.ZMembers(l.keys.queue("jobs"))
 	require.NoError(t, err)
-	require.Len(t, queue, 6, "what was sent, three times with a ctx that panicked then")
+	require.Len(t, queue, 16, "what was sent, also with a ctx that panicked then")
 	require.NoError(t, l.Ping(t.Context()))
 	require.Equal(t, connected, server.TotalConnectionCount(), "connections made")
 }

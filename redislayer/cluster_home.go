@@ -72,7 +72,7 @@ func (h *home) reload(ctx context.Context, err error) {
 // ask has every command on the connection preceded by ASKING. To those on other
 // keys, or on none, it does nothing.
 func (c *conn) ask() {
-	c.pipe.Ask()
+	c.Pipe.Ask()
 	c.Conn.AddHook(askFirst{})
 }
 

@@ -3,8 +3,9 @@ package redislayer
 import (
 	"testing"
 
-	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 func TestGoldenKeysOnCluster(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // lane is a connection to one master of a Cluster, and what waits to be written
@@ -84,7 +85,7 @@ func (ln *lane) run(ctx context.Context) {
 		if err == nil {
 			backoff = minBackoff
 			err = ln.serve(ctx, conn)
-			conn.close()
+			conn.Close()
 			if err != nil {
 				ln.c.l.log.Warn("connection to redis lost", "addr", ln.addr, "error", err)
 				ln.c.kickRefresh()
@@ -114,7 +115,7 @@ func (ln *lane) open(ctx context.Context) (*conn, error) {
 		return nil, explain(err)
 	}
 	if err := ln.prepare(ctx, conn); err != nil {
-		conn.close()
+		conn.Close()
 		return nil, explain(err)
 	}
 	ln.mu.Lock()
@@ -125,7 +126,7 @@ func (ln *lane) open(ctx context.Context) (*conn, error) {
 }
 
 func (ln *lane) prepare(ctx context.Context, conn *conn) error {
-	if _, err := conn.info(ctx); err != nil {
+	if _, err := conn.runID(ctx); err != nil {
 		return err
 	}
 	if err := conn.loadScripts(ctx); err != nil {
@@ -133,7 +134,7 @@ func (ln *lane) prepare(ctx context.Context, conn *conn) error {
 	}
 	if key, ok := ln.c.keyAt(ln.addr); ok {
 		err := conn.checkRights(ctx, ln.c.l.keys, key)
-		if err != nil && !staleServer(err) && !redis.HasErrorPrefix(err, "TRYAGAIN") {
+		if err != nil && !link.StaleServer(err) && !redis.HasErrorPrefix(err, "TRYAGAIN") {
 			return err
 		}
 	}
@@ -251,7 +252,7 @@ func (ln *lane) exchange(ctx context.Context, conn *conn, calls []*laneCall) err
 		return nil
 	})
 	for _, call := range calls {
-		if err := call.cmd.Err(); err != nil && !isReply(err) {
+		if err := call.cmd.Err(); err != nil && !link.IsReply(err) {
 			ln.c.epoch.Add(1) // what the server runs late must not overtake what comes next
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // settle ends the tasks of a call, or has them done elsewhere: a server that
@@ -36,7 +38,7 @@ func (ln *lane) settle(call *laneCall) {
 
 // redirection reads a reply that sends a command elsewhere.
 func redirection(err error, from string) (word, addr string) {
-	if !isReply(err) {
+	if !link.IsReply(err) {
 		return "", ""
 	}
 	word, rest, _ := strings.Cut(err.Error(), " ")

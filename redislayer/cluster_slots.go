@@ -60,7 +60,7 @@ func (a askedAlone) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 			cmd.SetErr(err)
 			return err
 		}
-		defer c.close()
+		defer c.Close()
 		return c.Process(ctx, cmd)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // op is one operation that waits to be written.
@@ -127,7 +129,7 @@ func (s *session) send(c *conn, calls []*call) error {
 			return s.send(c, s.copied(calls))
 		}
 	}
-	return c.pipe.Write(s.out[calls[0].request.from:calls[len(calls)-1].request.to], s.l.options.Timeout)
+	return c.Pipe.Write(s.out[calls[0].request.from:calls[len(calls)-1].request.to], s.l.options.Timeout)
 }
 
 // copied makes the calls' requests one after the other.
@@ -167,7 +169,7 @@ func receive(c *conn, calls []*call) (broken error) {
 		if call.answered {
 			continue
 		}
-		if call.reply, broken, call.refused = c.pipe.Reply(); broken != nil {
+		if call.reply, broken, call.refused = c.Pipe.Reply(); broken != nil {
 			return broken
 		}
 		call.answered = true
@@ -251,7 +253,7 @@ func (s *session) settle(ctx context.Context, c *conn, calls []*call, broken err
 			failCall(call, broken)
 		case call.refused != nil:
 			failCall(call, call.refused)
-			if broken == nil && staleServer(call.refused) {
+			if broken == nil && link.StaleServer(call.refused) {
 				broken = call.refused
 			}
 		default:
@@ -271,15 +273,6 @@ func failCall(c *call, err error) {
 		}
 		o.finish(unavailable(err))
 	}
-}
-
-// isReply reports whether the server answered.
-func isReply(err error) bool {
-	if err == redis.Nil {
-		return true
-	}
-	_, ok := err.(redis.Error)
-	return ok
 }
 
 func (l *Layer) waitingTTL() time.Duration { return 2 * l.options.Lease }

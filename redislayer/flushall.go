@@ -52,7 +52,7 @@ func (l *Layer) flushNode(ctx context.Context, node source) (processes []string,
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	for _, pattern := range l.keys.unread() {
 		if err := deleteKeys(ctx, c, pattern); err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/process"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // GroupAdd implements [layer.Layer]. For a channel of this process it needs
@@ -192,13 +193,13 @@ func (s *session) writeEntries(ctx context.Context, c *conn, groups []string, jo
 		}
 		return nil
 	})
-	if err != nil && (!isReply(err) || staleServer(err)) {
+	if err != nil && (!link.IsReply(err) || link.StaleServer(err)) {
 		return nil, err
 	}
 	results := make([]written, len(groups))
 	for i, write := range writes {
 		added, err := write.Result()
-		if err != nil && (!isReply(err) || staleServer(err)) {
+		if err != nil && (!link.IsReply(err) || link.StaleServer(err)) {
 			return nil, err
 		}
 		results[i] = written{added, err}

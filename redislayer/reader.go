@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 	"github.com/channellayer/channellayer/redislayer/internal/pace"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
@@ -161,7 +162,7 @@ func (r *reader) run(ctx context.Context) {
 		if err == nil {
 			backoff = minBackoff
 			err = r.readAll(ctx, c)
-			c.close()
+			c.Close()
 		} else if ctx.Err() == nil {
 			r.source.reload(ctx, err)
 		}
@@ -213,12 +214,12 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 			"STREAMS", inbox, r.progress().String())
 		if err := r.read(c, r.request, probeInterval+r.patience, entriesOfStream); err != nil {
 			r.shrink(err)
-			if staleServer(err) {
+			if link.StaleServer(err) {
 				r.source.reload(ctx, err)
 			}
 			return err
 		}
-		if len(r.entries) == 0 && c.pipe.Asking() {
+		if len(r.entries) == 0 && c.Pipe.Asking() {
 			if err := r.look(c, inbox); err != nil {
 				r.source.reload(ctx, err)
 				return err
@@ -257,10 +258,10 @@ func (r *reader) readAll(ctx context.Context, c *conn) error {
 // look finds out whether the inbox is at a node that was asked with ASKING.
 // Such a node also answers for what it does not have, as if it were empty.
 func (r *reader) look(c *conn, inbox string) error {
-	if err := c.pipe.Write(resp.AppendRequest(nil, "EXISTS", inbox), r.l.options.Timeout); err != nil {
+	if err := c.Pipe.Write(resp.AppendRequest(nil, "EXISTS", inbox), r.l.options.Timeout); err != nil {
 		return err
 	}
-	found, broken, refused := c.pipe.Reply()
+	found, broken, refused := c.Pipe.Reply()
 	if err := errors.Join(broken, refused); err != nil {
 		return err
 	}
@@ -284,10 +285,10 @@ func (r *reader) shrink(err error) {
 // read makes a request and puts the entries of its reply into r.entries.
 func (r *reader) read(c *conn, request []byte, timeout time.Duration, entries func(*resp.Values, []inboxEntry) ([]inboxEntry, error)) error {
 	r.entries = r.entries[:0]
-	if err := c.pipe.Write(request, timeout); err != nil {
+	if err := c.Pipe.Write(request, timeout); err != nil {
 		return err
 	}
-	reply, err := c.pipe.Fetch()
+	reply, err := c.Pipe.Fetch()
 	if err != nil {
 		return err
 	}

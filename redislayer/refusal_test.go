@@ -5,8 +5,9 @@ import (
 	"io"
 	"testing"
 
-	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // What servers reply, verbatim, and whether the command or script may have

@@ -5,8 +5,9 @@ import (
 	"embed"
 	"strconv"
 
-	"github.com/channellayer/channellayer/redislayer/internal/resp"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 //go:embed scripts/*.lua

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // session is all that a layer writes to Redis, and the lease that keeps its
@@ -130,11 +131,11 @@ func (s *session) run(ctx context.Context) {
 		backoff, away = minBackoff, false
 		err = s.serve(ctx, c)
 		moved = s.sentElsewhere(ctx, c, err)
-		c.close()
+		c.Close()
 		s.connected.Store(false)
 		if err != nil {
 			s.l.log.Warn("connection to redis lost", "error", err)
-			if staleServer(err) {
+			if link.StaleServer(err) {
 				s.source.reload(ctx, err)
 			}
 		}
@@ -149,16 +150,16 @@ func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	var info serverInfo
+	runID := ""
 	defer func() {
 		if err != nil {
-			if info.runID == s.runID { // not by one that never had the inbox
+			if runID == s.runID { // not by one that never had the inbox
 				s.sentElsewhere(ctx, c, err)
 			}
-			c.close()
+			c.Close()
 		}
 	}()
-	info, err = c.info(ctx)
+	runID, err = c.runID(ctx)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -170,13 +171,13 @@ func (s *session) open(ctx context.Context) (_ *conn, err error) {
 	if err := c.checkRights(ctx, s.l.keys, s.l.keys.check(s.l.name)); err != nil && !redis.HasErrorPrefix(err, "ASK") {
 		return nil, explain(err)
 	}
-	another := info.runID != s.runID
+	another := runID != s.runID
 	s.unregistered = s.unregistered || another
 	s.replaced = another && s.runID != ""
 	if err := s.renew(ctx, c); err != nil {
 		return nil, explain(err)
 	}
-	s.runID = info.runID
+	s.runID = runID
 	s.mu.Lock()
 	s.down = nil
 	s.mu.Unlock()
@@ -226,7 +227,7 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			continue
 		}
 		if len(w.pending) > 0 {
-			c.pipe.Extend(s.l.options.Timeout)
+			c.Pipe.Extend(s.l.options.Timeout)
 			if err := s.complete(ctx, c, w.pending, receive(c, w.pending)); err != nil {
 				s.giveUp(w, err)
 				return err

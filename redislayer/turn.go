@@ -101,7 +101,7 @@ func (s *session) takeBack(ctx context.Context, c *conn) {
 		}
 		s.wanted = true
 		s.mu.Unlock()
-		c.pipe.Interrupt()
+		c.Pipe.Interrupt()
 		<-s.wake
 	}
 	s.turn = turnSession

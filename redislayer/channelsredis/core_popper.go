@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 	"github.com/channellayer/channellayer/redislayer/internal/pace"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
@@ -206,7 +207,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 			p.old = true
 			continue
 		}
-		if !redisconn.IsReply(err) && ctx.Err() == nil {
+		if !link.IsReply(err) && ctx.Err() == nil {
 			p.w.lose(began, "the connection that read from redis was lost")
 		}
 		return redisconn.Explain(err)

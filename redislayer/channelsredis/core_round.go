@@ -9,6 +9,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -127,7 +128,7 @@ func (w *writer) complete(ctx context.Context, conn *redisconn.Conn, calls []*ca
 			o.maybe = maybe
 			o.finish(redisconn.Unavailable(err))
 		}
-		if broken == nil && redisconn.StaleServer(err) {
+		if broken == nil && link.StaleServer(err) {
 			broken = err
 		}
 	}

@@ -66,26 +66,6 @@ func CertainlyNotRun(err error) bool {
 	return false
 }
 
-// StaleServer reports whether the reply means that another server should be
-// asked.
-func StaleServer(err error) bool {
-	for _, begin := range []string{"READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "UNBLOCKED"} {
-		if err != nil && strings.HasPrefix(err.Error(), begin) {
-			return true
-		}
-	}
-	return false
-}
-
-// IsReply reports whether the server answered.
-func IsReply(err error) bool {
-	if err == redis.Nil {
-		return true
-	}
-	_, ok := err.(redis.Error)
-	return ok
-}
-
 // Unavailable is the error of calls made while the server is away or refuses.
 // The cause is told, not wrapped, unless it is a [SetupError]: a connection's
 // deadline is not the caller's.
