@@ -130,12 +130,8 @@ func (w *worker) open(c openCommand) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for w.bus.Ping(ctx) != nil {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, errors.New("the layer does not connect")
-		}
+	if err := w.connected(ctx); err != nil {
+		return nil, err
 	}
 	names := make([]string, c.Channels)
 	for i := range names {
@@ -144,6 +140,19 @@ func (w *worker) open(c openCommand) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// connected waits until the layer's own connection is good: one that is deaf may
+// not have been found out yet.
+func (w *worker) connected(ctx context.Context) error {
+	for w.bus.Ping(ctx) != nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("the layer does not connect")
+		}
+	}
+	return nil
 }
 
 func (w *worker) join(c joinCommand) error {
@@ -218,6 +227,12 @@ const goroutineTimeout = 5 * time.Second
 func (w *worker) finish(path string) (a answer, err error) {
 	w.stopRead()
 	w.receiving.Wait()
+	// Close leaves keys to their lease where it does not reach Redis in time.
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := w.connected(ctx); err != nil {
+		return a, err
+	}
 	began := time.Now()
 	if err := w.bus.Close(); err != nil {
 		return a, err
