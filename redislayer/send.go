@@ -13,8 +13,8 @@ import (
 // the inbox of the process that owns the channel; if the mailbox turns out to
 // be full there, the message is dropped and counted by that process.
 func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) error {
-	if err := l.process.Check(ctx, l.options.Limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.process.CheckSend(ctx, msg); err != nil {
+		return err
 	}
 	if l.process.Owns(channel) {
 		err := l.process.Mailboxes().Put(channel, msg)
@@ -51,8 +51,8 @@ func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) err
 // to those of other processes; on a Cluster it takes two. If that fails after members here got the
 // message, the error matches [layer.ErrMaybeSent].
 func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) error {
-	if err := l.process.Check(ctx, l.options.Limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.process.CheckSend(ctx, msg); err != nil {
+		return err
 	}
 	if err := layer.ValidateGroup(group); err != nil {
 		return err

@@ -25,8 +25,8 @@ import (
 // Where TCP does not take what is written, Send may block for the layer's
 // timeout, whatever ctx says: nats.go writes under a lock.
 func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) (err error) {
-	if err := l.process.Check(ctx, layer.ValidateChannel(channel), l.process.Limits().CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.process.CheckSend(ctx, msg, layer.ValidateChannel(channel)); err != nil {
+		return err
 	}
 	switch {
 	case !layer.IsProcessSpecific(channel):
@@ -71,8 +71,8 @@ const served = "Served"
 // GroupSend implements [layer.Layer]. It is published once, whatever the
 // number of members and processes. If that fails, nobody gets it.
 func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) error {
-	if err := l.process.Check(ctx, layer.ValidateGroup(group), l.process.Limits().CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.process.CheckSend(ctx, msg, layer.ValidateGroup(group)); err != nil {
+		return err
 	}
 	body, err := codec.Encode(msg)
 	if err != nil {

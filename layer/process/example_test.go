@@ -17,9 +17,8 @@ type bus struct {
 }
 
 func (b *bus) Send(ctx context.Context, channel string, msg layer.Message) error {
-	limits := b.process.Limits()
-	if err := b.process.Check(ctx, layer.ValidateChannel(channel), limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := b.process.CheckSend(ctx, msg, layer.ValidateChannel(channel)); err != nil {
+		return err
 	}
 	if b.process.Owns(channel) {
 		if err := b.process.Mailboxes().Put(channel, msg); err != nil {
@@ -35,9 +34,8 @@ func (b *bus) Send(ctx context.Context, channel string, msg layer.Message) error
 }
 
 func (b *bus) GroupSend(ctx context.Context, group string, msg layer.Message) error {
-	limits := b.process.Limits()
-	if err := b.process.Check(ctx, layer.ValidateGroup(group), limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := b.process.CheckSend(ctx, msg, layer.ValidateGroup(group)); err != nil {
+		return err
 	}
 	b.process.Deliver(group, msg, 0)
 	for _, other := range b.others {

@@ -221,6 +221,17 @@ func (p *Process) Check(ctx context.Context, errs ...error) error {
 	return nil
 }
 
+// CheckSend is Check for a send of msg, at which it looks, too: its limit, and
+// whether it is one. Its errors match [layer.ErrNotSent].
+func (p *Process) CheckSend(ctx context.Context, msg layer.Message, errs ...error) error {
+	err := p.Check(ctx, errs...)
+	// The common case without copying the limits. An invalid message has size 0.
+	if size := msg.Size(); err == nil && (size == 0 || size > p.options.Limits.MaxMessageSize) {
+		err = p.options.Limits.CheckMessage(msg)
+	}
+	return layer.NotSent(err)
+}
+
 // BeginClose lets Check refuse from now on, and reports whether it did not yet:
 // whether it is for the caller to close the layer. Until Close, receivers wait
 // and what arrives is delivered.

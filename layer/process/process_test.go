@@ -134,9 +134,22 @@ func TestCheckAndClose(t *testing.T) {
 		require.Equal(t, odd, p.Check(ctx, nil, odd, layer.ErrInvalidName), "the first error")
 		require.Equal(t, context.Canceled, p.Check(ended, odd))
 
+		largest := p.Limits().MaxMessageSize
+		require.NoError(t, p.CheckSend(ctx, numbered(1), nil))
+		for want, err := range map[error]error{
+			odd:                      p.CheckSend(ctx, layer.Message{}, odd),
+			context.Canceled:         p.CheckSend(ended, numbered(1)),
+			layer.ErrInvalidMessage:  p.CheckSend(ctx, layer.NewMessage(map[string]any{"at": make(chan int)})),
+			layer.ErrMessageTooLarge: p.CheckSend(ctx, layer.NewMessage(map[string]any{"text": strings.Repeat("x", largest)})),
+		} {
+			require.ErrorIs(t, err, want)
+			require.ErrorIs(t, err, layer.ErrNotSent)
+		}
+
 		require.True(t, p.BeginClose())
 		require.False(t, p.BeginClose())
 		require.Equal(t, layer.ErrClosed, p.Check(ctx, odd))
+		require.ErrorIs(t, p.CheckSend(ctx, numbered(1)), layer.ErrClosed)
 		require.Equal(t, context.Canceled, p.Check(ended))
 		_, err := p.NewChannel(ctx, "")
 		require.ErrorIs(t, err, layer.ErrClosed)

@@ -42,9 +42,8 @@ func (l *Layer) NewChannel(ctx context.Context, prefix string) (string, error) {
 // behind, so that all match ErrNotSent. A backend that does not know what
 // became of a message returns layer.MaybeSent.
 func (l *Layer) Send(ctx context.Context, channel string, msg layer.Message) error {
-	limits := l.own.Limits()
-	if err := l.own.Check(ctx, layer.ValidateChannel(channel), limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.own.CheckSend(ctx, msg, layer.ValidateChannel(channel)); err != nil {
+		return err
 	}
 	place := l.hub.place(channel)
 	if place == nil {
@@ -104,9 +103,8 @@ func (l *Layer) GroupDiscard(ctx context.Context, group, channel string) error {
 
 // GroupSend hands the one message, which nobody can change, to every process.
 func (l *Layer) GroupSend(ctx context.Context, group string, msg layer.Message) error {
-	limits := l.own.Limits()
-	if err := l.own.Check(ctx, layer.ValidateGroup(group), limits.CheckMessage(msg)); err != nil {
-		return layer.NotSent(err)
+	if err := l.own.CheckSend(ctx, msg, layer.ValidateGroup(group)); err != nil {
+		return err
 	}
 	for _, place := range l.hub.places() {
 		place.Deliver(group, msg, 0) // members without room are counted
