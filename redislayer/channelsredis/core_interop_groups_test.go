@@ -123,6 +123,7 @@ func TestInteropCoreDiscard(t *testing.T) {
 }
 
 func TestInteropCoreGroupExpiry(t *testing.T) {
+	t.Parallel() // it mostly waits
 	overCore(t, pypeer.Options{GroupExpiry: 2 * time.Second}, func(t *testing.T, b *coreBus) {
 		ctx := t.Context()
 		ours, theirs := newOwn(t, b.go1), b.theirs.NewChannel()

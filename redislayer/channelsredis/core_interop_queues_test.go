@@ -65,6 +65,7 @@ func TestInteropCoreCapacity(t *testing.T) {
 }
 
 func TestInteropCoreExpiry(t *testing.T) {
+	t.Parallel() // it mostly waits
 	overCore(t, pypeer.Options{Expiry: 2 * time.Second}, func(t *testing.T, b *coreBus) {
 		t.Run("to Python", func(t *testing.T) {
 			b.record(t, "expiry", goToPython)
