@@ -3,7 +3,6 @@ package layertest
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -251,12 +250,11 @@ var brokenDelivery = []broken{
 		may:  []string{"Rule13Concurrency/*"},
 		wrap: func(m *making) layer.Layer {
 			good, rare := m.good(), every{n: 20}
-			var adding atomic.Int64
+			var began atomic.Int64
 			return &hooked{Layer: good, groupAdd: func(ctx context.Context, group, channel string) error {
-				defer adding.Add(-1)
-				if adding.Add(1); ctx.Err() == nil && rare.nth() {
-					runtime.Gosched()
-					if adding.Load() > 1 {
+				if mine := began.Add(1); ctx.Err() == nil && rare.nth() {
+					time.Sleep(time.Millisecond) // in a bubble: until all others wait, too
+					if began.Load() > mine {
 						return errors.New("busy")
 					}
 				}
