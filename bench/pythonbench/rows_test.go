@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/internal/redistest"
 )
 
@@ -134,16 +135,16 @@ func (f *fleet) measureRate(b *testing.B, r row, p pair, server *redistest.Serve
 	if r.groups == 0 {
 		c.Address = f.addresses[0]
 	}
-	ask[sendResult](b, f.sender, "send", c) // to warm up
+	workers.Ask[sendResult](b, f.sender, "send", c) // to warm up
 	c.For = roundTime
 	var total sendResult
-	sender, receivers, redis := f.cpu(b, f.sender), f.cpu(b, f.receivers...), redisCPU(b, server)
+	sender, receivers, redis := workers.CPU(b, f.sender), workers.CPU(b, f.receivers...), workers.RedisCPU(b, server)
 	for b.Loop() {
-		result := ask[sendResult](b, f.sender, "send", c)
+		result := workers.Ask[sendResult](b, f.sender, "send", c)
 		total.Sent += result.Sent
 		total.Took += result.Took
 	}
-	sender, receivers, redis = f.cpu(b, f.sender)-sender, f.cpu(b, f.receivers...)-receivers, redisCPU(b, server)-redis
+	sender, receivers, redis = workers.CPU(b, f.sender)-sender, workers.CPU(b, f.receivers...)-receivers, workers.RedisCPU(b, server)-redis
 	each := func(d time.Duration) float64 { return d.Seconds() * 1e6 / float64(total.Sent) }
 	rate := float64(total.Sent) / total.Took.Seconds()
 	b.ReportMetric(0, "ns/op") // of a round, which has a fixed time
@@ -159,8 +160,8 @@ func (f *fleet) measureRate(b *testing.B, r row, p pair, server *redistest.Serve
 func (f *fleet) measureLatency(b *testing.B, r row, p pair) {
 	c := pacedCommand{Address: f.addresses[0], Count: r.rate, Interval: 2 * time.Millisecond}
 	round := func() []int64 {
-		ask[none](b, f.sender, "paced", c)
-		return ask[[]int64](b, f.receivers[0], "collect", none{})
+		workers.Ask[workers.None](b, f.sender, "paced", c)
+		return workers.Ask[[]int64](b, f.receivers[0], "collect", workers.None{})
 	}
 	round() // to warm up
 	c.Interval = time.Second / time.Duration(r.rate)

@@ -9,16 +9,12 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+
+	"github.com/channellayer/channellayer/bench/internal/workers"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(workerEnvironment) != "" {
-		if err := workerMain(); err != nil {
-			fmt.Fprintln(os.Stderr, "pythonbench worker:", err)
-			os.Exit(1)
-		}
-		return
-	}
+	workers.Main(commands)
 	code := m.Run()
 	printTable()
 	os.Exit(code)
@@ -66,7 +62,9 @@ func printTable() {
 		var cpu []string
 		for _, p := range pairs {
 			value := median(results[r][p])
-			cpu = append(cpu, short(median(spent[r][p])))
+			if each := median(spent[r][p]); each > 0 { // is not taken where latency is
+				cpu = append(cpu, short(each))
+			}
 			switch {
 			case value == 0:
 				fmt.Fprint(table, "\t-")

@@ -3,35 +3,18 @@
 package pythonbench
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"runtime/pprof"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis"
 )
-
-// request and reply are a line each.
-type request struct {
-	Do   string
-	With any
-}
-
-type reply struct {
-	Result any
-	Error  string
-}
 
 // openCommand makes the worker's layer.
 type openCommand struct {
@@ -70,8 +53,6 @@ type pacedCommand struct {
 	Interval time.Duration
 }
 
-type none struct{}
-
 func groupName(g int) string { return fmt.Sprint("group.", g) }
 
 // newMessage makes a message that a chat might send, as worker.py does.
@@ -89,59 +70,20 @@ type worker struct {
 	latencies chan []int64 // in nanoseconds
 }
 
-// work is the main function of a worker in Go: it ends when in does.
-func work(in io.Reader, out io.Writer) error {
+func commands() workers.Commands {
 	w := &worker{latencies: make(chan []int64, 1)}
-	commands := map[string]func(json.RawMessage) (any, error){
-		"open":    command(w.open),
-		"join":    command(w.join),
-		"send":    command(w.send),
-		"paced":   command(w.paced),
-		"collect": command(w.collect),
-		"cpu":     command(w.cpu),
-	}
-	lines, replies := bufio.NewReader(in), json.NewEncoder(out)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		var with json.RawMessage
-		q := request{With: &with}
-		if err := json.Unmarshal(line, &q); err != nil {
-			return err
-		}
-		var r reply
-		if do := commands[q.Do]; do == nil {
-			err = fmt.Errorf("%q is no command", q.Do)
-		} else {
-			r.Result, err = do(with)
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		if err := replies.Encode(r); err != nil {
-			return err
-		}
+	return workers.Commands{
+		"open":    workers.Command(w.open),
+		"join":    workers.Command(w.join),
+		"send":    workers.Command(w.send),
+		"paced":   workers.Command(w.paced),
+		"collect": workers.Command(w.collect),
 	}
 }
 
-func command[With, Result any](do func(With) (Result, error)) func(json.RawMessage) (any, error) {
-	return func(raw json.RawMessage) (any, error) {
-		var with With
-		if err := json.Unmarshal(raw, &with); err != nil {
-			return nil, err
-		}
-		return do(with)
-	}
-}
-
-func (w *worker) open(c openCommand) (_ none, err error) {
+func (w *worker) open(c openCommand) (_ workers.None, err error) {
 	if w.window, err = openWindow(c.Window); err != nil {
-		return none{}, err
+		return workers.None{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -152,7 +94,7 @@ func (w *worker) open(c openCommand) (_ none, err error) {
 	} else {
 		w.bus, err = channelsredis.OpenPubSub(ctx, urls, options)
 	}
-	return none{}, err
+	return workers.None{}, err
 }
 
 // join returns the members' addresses, if they are in no group.
@@ -255,52 +197,24 @@ func (w *worker) sendUntilEnd(c sendCommand) error {
 	return nil
 }
 
-func (w *worker) paced(c pacedCommand) (none, error) {
+func (w *worker) paced(c pacedCommand) (workers.None, error) {
 	tick := time.NewTicker(c.Interval)
 	defer tick.Stop()
 	for range c.Count {
 		<-tick.C
 		if err := w.bus.Send(context.Background(), c.Address, newMessage()); err != nil {
-			return none{}, err
+			return workers.None{}, err
 		}
 	}
-	return none{}, nil
+	return workers.None{}, nil
 }
 
 // collect returns the latencies of a round, sorted.
-func (w *worker) collect(none) ([]int64, error) {
+func (w *worker) collect(workers.None) ([]int64, error) {
 	select {
 	case latencies := <-w.latencies:
 		return latencies, nil
 	case <-time.After(stallTime):
 		return nil, errors.New("messages were lost")
 	}
-}
-
-// cpu returns the CPU time that this process has used.
-func (w *worker) cpu(none) (time.Duration, error) {
-	var used syscall.Rusage
-	err := syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), err
-}
-
-// workerEnvironment makes this test binary a worker.
-const workerEnvironment = "CHANNELLAYER_PYTHONBENCH_WORKER"
-
-// profileEnvironment names a directory for CPU profiles of workers in Go.
-const profileEnvironment = "CHANNELLAYER_PYTHONBENCH_PROFILES"
-
-func workerMain() error {
-	if dir := os.Getenv(profileEnvironment); dir != "" {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.pprof", os.Getpid())))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	return work(os.Stdin, os.Stdout)
 }

@@ -5,7 +5,7 @@
 // README.md says how to run it and what the rows mean.
 //
 // The benchmark's own process sends nothing. It starts workers, which are this
-// test binary again (fleet_test.go, worker_test.go), and tells them what to do
+// test binary again (package workers, worker_test.go), and tells them what to do
 // in lines of JSON. A worker has one bus or several (bus_test.go), members that
 // receive, each in a goroutine, and senders. Senders and members agree on how
 // far the senders may be ahead by a page of shared memory (window_test.go), so

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/internal/redistest"
 	"github.com/channellayer/channellayer/layer"
 )
@@ -24,7 +25,7 @@ func BenchmarkGroupSend(b *testing.B) {
 				eachBus(b, func(b *testing.B, bus string) {
 					f := startFleet(b, server, fleetPlan{bus: bus, receivers: row.receivers, busses: 1, capacity: 2 * groupGeneration,
 						window: windowCommand{Generation: groupGeneration, Members: row.members}})
-					askAll[none](b, f.receivers, "join", joinCommand{Groups: 1, Members: row.members / row.receivers})
+					workers.AskAll[workers.None](b, f.receivers, "join", joinCommand{Groups: 1, Members: row.members / row.receivers})
 					f.run(b, sendCommand{Groups: 1, Senders: senders, For: roundTime}, "sends/s")
 				}, redisLayer, goRedis, rueidisBus)
 			})
@@ -43,7 +44,7 @@ func BenchmarkRandomGroups(b *testing.B) {
 				// The window is of all groups, so a mailbox is far from full.
 				f := startFleet(b, server, fleetPlan{bus: bus, receivers: receivers, busses: 1, capacity: layer.DefaultCapacity,
 					window: windowCommand{Members: groups * size, Fan: size, Ahead: 400}})
-				askAll[none](b, f.receivers, "join", joinCommand{Groups: groups, Members: size / receivers})
+				workers.AskAll[workers.None](b, f.receivers, "join", joinCommand{Groups: groups, Members: size / receivers})
 				f.run(b, sendCommand{Groups: groups, Senders: senders, For: roundTime}, "sends/s")
 			}, redisLayer, goRedis, rueidisBus)
 		})
@@ -68,9 +69,9 @@ func BenchmarkRedisCPU(b *testing.B) {
 }
 
 func redisCPU(b *testing.B, server *redistest.Server, bus string, processes, senders int) {
-	workers := min(processes, 4)
-	f := startFleet(b, server, fleetPlan{bus: bus, receivers: workers, busses: processes / workers, capacity: 2 * groupGeneration,
+	receivers := min(processes, 4)
+	f := startFleet(b, server, fleetPlan{bus: bus, receivers: receivers, busses: processes / receivers, capacity: 2 * groupGeneration,
 		window: windowCommand{Generation: groupGeneration, Members: processes}})
-	askAll[none](b, f.receivers, "join", joinCommand{Groups: 1, Members: processes / workers})
+	workers.AskAll[workers.None](b, f.receivers, "join", joinCommand{Groups: 1, Members: processes / receivers})
 	f.run(b, sendCommand{Groups: 1, Senders: senders, For: roundTime / 2}, "sends/s")
 }

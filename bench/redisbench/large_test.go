@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/internal/redistest"
 )
 
@@ -21,11 +22,16 @@ func BenchmarkMillionMembers(b *testing.B) {
 	server := redistest.Start(b, redistest.Config{})
 	b.Run("members=1000000/senders=1/processes=1+4/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
 		f := startFleet(b, server, fleetPlan{bus: redisLayer, receivers: receivers, busses: 1, capacity: 100})
-		held := askAll[held](b, f.receivers, "crowd", members/receivers)
+		held := workers.AskAll[held](b, f.receivers, "crowd", members/receivers)
 		announce := func() time.Duration {
-			ends, failed := make([]int64, len(f.receivers)), make(chan error, 1)
-			go func() { failed <- tryAskAll(f.receivers, "one", none{}, ends) }()
-			began := ask[int64](b, f.sender, "announce", none{})
+			var ends []int64
+			failed := make(chan error, 1)
+			go func() {
+				var err error
+				ends, err = workers.TryAskAll[int64](f.receivers, "one", workers.None{})
+				failed <- err
+			}()
+			began := workers.Ask[int64](b, f.sender, "announce", workers.None{})
 			check(b, <-failed)
 			return time.Duration(slices.Max(ends) - began)
 		}
@@ -61,19 +67,19 @@ func BenchmarkMemberships(b *testing.B) {
 	b.Run("memberships=1000000/groups=10000/processes=1/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
 		for b.Loop() {
 			server := redistest.Start(b, redistest.Config{})
-			p := startProcess(b)
-			ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "warm-up", Channels: 1, Groups: 1})
+			p := workers.Start(b)
+			workers.Ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "warm-up", Channels: 1, Groups: 1})
 			memory := usedMemory(b, server)
-			h := ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "bench", Channels: channels, Groups: groups})
+			h := workers.Ask[held](b, p, "hold", holdCommand{Addr: server.Addr(), Prefix: "bench", Channels: channels, Groups: groups})
 			memory = usedMemory(b, server) - memory
 
 			server.RestartEmpty(b)
 			up := time.Now().UnixNano()
-			g := ask[gap](b, p, "await gap", none{})
+			g := workers.Ask[gap](b, p, "await gap", workers.None{})
 			if n := registered(b, server, "bench:group:*"); n != groups {
 				b.Fatalf("when the gap (%s) was reported, %d of %d groups were registered", g.Reason, n, groups)
 			}
-			p.stop()
+			p.Stop()
 			server.Kill()
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(float64(h.ChannelBytes)/channels, "B/channel")

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer"
 )
@@ -43,7 +44,7 @@ func (w *worker) joinCrowd(members int) (h held, err error) {
 
 // receiveOne receives one message at every member of the crowd, and returns
 // when the last one had it, in nanoseconds of the wall clock.
-func (w *worker) receiveOne(none) (int64, error) {
+func (w *worker) receiveOne(workers.None) (int64, error) {
 	const walkers = 4
 	errs := make([]error, walkers)
 	var walking sync.WaitGroup
@@ -65,7 +66,7 @@ func (w *worker) receiveOne(none) (int64, error) {
 }
 
 // announce sends one message to the crowd's group, and returns when it began.
-func (w *worker) announce(none) (int64, error) {
+func (w *worker) announce(workers.None) (int64, error) {
 	began := time.Now().UnixNano()
 	return began, w.busses[0].groupSend(context.Background(), groupName(0))
 }
@@ -124,7 +125,7 @@ func (w *worker) hold(c holdCommand) (h held, err error) {
 	return h, nil
 }
 
-func (w *worker) awaitGap(none) (gap, error) {
+func (w *worker) awaitGap(workers.None) (gap, error) {
 	select {
 	case g := <-w.gaps:
 		return g, nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/channellayer/channellayer/bench/internal/workers"
 	"github.com/channellayer/channellayer/internal/redistest"
 )
 
@@ -20,7 +21,7 @@ func BenchmarkPointToPoint(b *testing.B) {
 			eachBus(b, func(b *testing.B, bus string) {
 				f := startFleet(b, server, fleetPlan{bus: bus, receivers: 1, busses: 1, capacity: 2 * generation,
 					window: windowCommand{Generation: generation, Members: 1}})
-				to := ask[[]string](b, f.receivers[0], "join", joinCommand{Members: 1})
+				to := workers.Ask[[]string](b, f.receivers[0], "join", joinCommand{Members: 1})
 				f.run(b, sendCommand{Address: to[0], Senders: senders, For: roundTime}, "msg/s")
 			}, redisLayer, goRedis, rueidisBus)
 		})
@@ -36,15 +37,15 @@ func BenchmarkLatency(b *testing.B) {
 		eachBus(b, func(b *testing.B, bus string) {
 			f := startFleet(b, server, fleetPlan{bus: bus, receivers: 1, busses: 1, capacity: 1000,
 				window: windowCommand{Generation: 1, Members: 1}})
-			to := ask[[]string](b, f.receivers[0], "join", joinCommand{Members: 1, Stamped: rate})
+			to := workers.Ask[[]string](b, f.receivers[0], "join", joinCommand{Members: 1, Stamped: rate})
 			paced := pacedCommand{Address: to[0], Count: rate, Interval: time.Millisecond}
-			ask[none](b, f.sender, "paced", paced) // to warm up
-			ask[[]int64](b, f.receivers[0], "latencies", none{})
+			workers.Ask[workers.None](b, f.sender, "paced", paced) // to warm up
+			workers.Ask[[]int64](b, f.receivers[0], "latencies", workers.None{})
 			paced.Interval = time.Second / rate
 			var p50, p99 float64
 			for b.Loop() {
-				ask[none](b, f.sender, "paced", paced)
-				latencies := ask[[]int64](b, f.receivers[0], "latencies", none{})
+				workers.Ask[workers.None](b, f.sender, "paced", paced)
+				latencies := workers.Ask[[]int64](b, f.receivers[0], "latencies", workers.None{})
 				p50 += float64(latencies[rate/2])
 				p99 += float64(latencies[rate*99/100])
 			}

@@ -3,20 +3,14 @@
 package redisbench
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"runtime/pprof"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/channellayer/channellayer/bench/internal/workers"
 )
 
 // worker is one process of a fleet. It does one command after the other.
@@ -27,17 +21,6 @@ type worker struct {
 	latencies chan []int64         // of stamped messages, in nanoseconds
 	crowd     []member             // members without a goroutine
 	gaps      chan gap             // that the layer of hold has reported
-}
-
-// request and reply are a line each.
-type request struct {
-	Do   string
-	With json.RawMessage
-}
-
-type reply struct {
-	Result any
-	Error  string
 }
 
 // openCommand opens busses, each of which is a process of its own for Redis.
@@ -79,78 +62,38 @@ type pacedCommand struct {
 	Interval time.Duration
 }
 
-// work is the main function of a worker: it ends when in does.
-func work(in io.Reader, out io.Writer) error {
+func commands() workers.Commands {
 	w := &worker{latencies: make(chan []int64, 1)}
-	commands := map[string]func(json.RawMessage) (any, error){
-		"open":      command(w.open),
-		"join":      command(w.join),
-		"send":      command(w.send),
-		"paced":     command(w.paced),
-		"latencies": command(w.collect),
-		"check":     command(w.check),
-		"cpu":       command(w.cpu),
-		"crowd":     command(w.joinCrowd),
-		"one":       command(w.receiveOne),
-		"announce":  command(w.announce),
-		"hold":      command(w.hold),
-		"await gap": command(w.awaitGap),
-	}
-	lines, replies := bufio.NewReader(in), json.NewEncoder(out)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		var q request
-		if err := json.Unmarshal(line, &q); err != nil {
-			return err
-		}
-		var r reply
-		if do := commands[q.Do]; do == nil {
-			err = fmt.Errorf("%q is no command", q.Do)
-		} else {
-			r.Result, err = do(q.With)
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		if err := replies.Encode(r); err != nil {
-			return err
-		}
+	return workers.Commands{
+		"open":      workers.Command(w.open),
+		"join":      workers.Command(w.join),
+		"send":      workers.Command(w.send),
+		"paced":     workers.Command(w.paced),
+		"latencies": workers.Command(w.collect),
+		"check":     workers.Command(w.check),
+		"crowd":     workers.Command(w.joinCrowd),
+		"one":       workers.Command(w.receiveOne),
+		"announce":  workers.Command(w.announce),
+		"hold":      workers.Command(w.hold),
+		"await gap": workers.Command(w.awaitGap),
 	}
 }
 
-func command[With, Result any](do func(With) (Result, error)) func(json.RawMessage) (any, error) {
-	return func(raw json.RawMessage) (any, error) {
-		var with With
-		if err := json.Unmarshal(raw, &with); err != nil {
-			return nil, err
-		}
-		return do(with)
-	}
-}
-
-type none struct{}
-
-func (w *worker) open(c openCommand) (_ none, err error) {
+func (w *worker) open(c openCommand) (_ workers.None, err error) {
 	if err := checkSize(); err != nil {
-		return none{}, err
+		return workers.None{}, err
 	}
 	if w.window, err = openWindow(c.Window); err != nil {
-		return none{}, err
+		return workers.None{}, err
 	}
 	for range c.Busses {
 		b, err := openBus(c.Bus, c.Addr, c.Prefix, c.Capacity)
 		if err != nil {
-			return none{}, err
+			return workers.None{}, err
 		}
 		w.busses = append(w.busses, b)
 	}
-	return none{}, nil
+	return workers.None{}, nil
 }
 
 // join returns the members' addresses, if they are in no group.
@@ -262,20 +205,20 @@ func (w *worker) sendUntilEnd(c sendCommand, sent *uint64) error {
 	return nil
 }
 
-func (w *worker) paced(c pacedCommand) (none, error) {
+func (w *worker) paced(c pacedCommand) (workers.None, error) {
 	tick := time.NewTicker(c.Interval)
 	defer tick.Stop()
 	for range c.Count {
 		<-tick.C
 		if err := w.busses[0].sendStamped(context.Background(), c.Address); err != nil {
-			return none{}, err
+			return workers.None{}, err
 		}
 	}
-	return none{}, nil
+	return workers.None{}, nil
 }
 
 // collect returns the latencies of a round, sorted.
-func (w *worker) collect(none) ([]int64, error) {
+func (w *worker) collect(workers.None) ([]int64, error) {
 	select {
 	case latencies := <-w.latencies:
 		slices.Sort(latencies)
@@ -286,45 +229,11 @@ func (w *worker) collect(none) ([]int64, error) {
 }
 
 // check reports what was dropped.
-func (w *worker) check(none) (none, error) {
+func (w *worker) check(workers.None) (workers.None, error) {
 	for _, b := range w.busses {
 		if dropped := b.dropped(); dropped != "" {
-			return none{}, errors.New(dropped)
+			return workers.None{}, errors.New(dropped)
 		}
 	}
-	return none{}, nil
-}
-
-// cpu returns the CPU time that this process has used.
-func (w *worker) cpu(none) (time.Duration, error) {
-	var used syscall.Rusage
-	err := syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), err
-}
-
-// workerEnvironment makes this test binary a worker.
-const workerEnvironment = "CHANNELLAYER_REDISBENCH_WORKER"
-
-// profileEnvironment names a directory for CPU profiles of workers.
-const profileEnvironment = "CHANNELLAYER_REDISBENCH_PROFILES"
-
-func workerMain() int {
-	if dir := os.Getenv(profileEnvironment); dir != "" {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.pprof", os.Getpid())))
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "redisbench worker:", err)
-			return 1
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			fmt.Fprintln(os.Stderr, "redisbench worker:", err)
-			return 1
-		}
-		defer pprof.StopCPUProfile()
-	}
-	if err := work(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "redisbench worker:", err)
-		return 1
-	}
-	return 0
+	return workers.None{}, nil
 }
