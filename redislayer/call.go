@@ -2,12 +2,11 @@ package redislayer
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -56,40 +55,29 @@ func (s *session) do(ctx context.Context, o *op) error {
 
 // try is do with the outcome beside the error.
 func (s *session) try(ctx context.Context, o *op) (err error, maybe bool) {
-	w := waiters.Get().(*waiter)
-	o.done = w.done
+	w := caller.New()
+	o.done = w.Done
 	c, err := s.claimOrEnqueue(o, o.what <= opPush && len(o.body) <= maxCallNow)
 	if err != nil {
-		waiters.Put(w)
+		w.Free()
 		return err, false
 	}
-	if c != nil && s.callNow(ctx, c, o, w) {
-		waiters.Put(w)
-		return o.err, o.maybe
+	if c == nil || !s.callNow(ctx, c, o, w) {
+		if err := w.Wait(ctx, s.l.options.Timeout); err != nil {
+			if err == caller.ErrTimeout {
+				err = unavailable(err)
+			}
+			switch {
+			case s.withdraw(o):
+				w.Free()
+				return err, false
+			case !w.Told():
+				return err, true // and w is the operation's still
+			}
+		}
 	}
-	w.timeout.Reset(s.l.options.Timeout)
-	select {
-	case <-w.done:
-		w.timeout.Stop()
-		waiters.Put(w)
-		return o.err, o.maybe
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-w.timeout.C:
-		err = unavailable(errTimeout)
-	}
-	w.timeout.Stop()
-	if s.withdraw(o) {
-		waiters.Put(w)
-		return err, false
-	}
-	select {
-	case <-w.done: // it was finished just now
-		waiters.Put(w)
-		return o.err, o.maybe
-	default:
-		return err, true // and w is the operation's still
-	}
+	w.Free()
+	return o.err, o.maybe
 }
 
 // maxCallNow bounds what a caller writes itself: so much a connection takes at
@@ -100,17 +88,17 @@ const maxCallNow = 16 << 10
 // claimed. If ctx ends meanwhile, or more has to be done than one round trip,
 // it leaves the rest to the session's goroutine, and reports false: the
 // operation is then as if it had been queued, and taken.
-func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
+func (s *session) callNow(ctx context.Context, c *conn, o *op, w *caller.Caller) bool {
 	o.taken, o.done = true, nil
 	s.begin()
 	calls := s.plan([]*op{o})
 	interrupted := false
 	err := s.send(c, calls)
 	if err == nil {
-		interrupted, err = s.receiveUntil(ctx, c, calls, w)
+		interrupted, err = w.ReadUntil(ctx, c.Pipe, func() error { return receive(c, calls) }, func() { s.release(calls, nil) })
 	}
 	if interrupted && resp.IsTimeout(err) || err == nil && !isComplete(calls) {
-		o.done = w.done
+		o.done = w.Done
 		s.release(calls, nil)
 		return false
 	}
@@ -128,47 +116,6 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *waiter) bool {
 	s.release(nil, err)
 	return true
 }
-
-// receiveUntil reads the replies, until ctx ends. If one of ctx's own methods
-// panics, it leaves the calls to the session's goroutine: others need the turn.
-func (s *session) receiveUntil(ctx context.Context, c *conn, calls []*call, w *waiter) (interrupted bool, err error) {
-	panicking := true
-	defer func() {
-		if panicking {
-			s.release(calls, nil)
-		}
-	}()
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() {
-			c.Pipe.Interrupt()
-			w.done <- struct{}{}
-		})
-	}
-	err = receive(c, calls)
-	if stop != nil && !stop() {
-		<-w.done
-		interrupted = true
-	}
-	panicking = false
-	return interrupted, err
-}
-
-// waiter is what a caller waits with. It is used again once nobody else can
-// have to do with it: after its operation was finished, which happens once, or
-// was taken out of the queue.
-type waiter struct {
-	done    chan struct{}
-	timeout *time.Timer
-}
-
-var waiters = sync.Pool{New: func() any {
-	w := &waiter{make(chan struct{}, 1), time.NewTimer(time.Hour)}
-	w.timeout.Stop()
-	return w
-}}
-
-var errTimeout = errors.New("no answer within the timeout")
 
 // withdraw takes an operation back, unless it was taken off the queue. There it
 // stays until more than half of what is queued is such: many callers may leave

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
 // cluster is what a layer on a Redis Cluster has besides its session: that one
@@ -272,7 +273,7 @@ func (c *cluster) try(ctx context.Context, t *task) (err error, maybe bool) {
 	case <-ctx.Done():
 		return ctx.Err(), false
 	case <-timeout.C:
-		return unavailable(errTimeout), false
+		return unavailable(caller.ErrTimeout), false
 	}
 	t.done = make(chan struct{}, 1)
 	if err := c.enqueue(t); err != nil {
@@ -284,7 +285,7 @@ func (c *cluster) try(ctx context.Context, t *task) (err error, maybe bool) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timeout.C:
-		err = unavailable(errTimeout)
+		err = unavailable(caller.ErrTimeout)
 	}
 	if t.state.Swap(taskLeft) == taskQueued {
 		return err, false

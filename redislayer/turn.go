@@ -1,6 +1,10 @@
 package redislayer
 
-import "context"
+import (
+	"context"
+
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
+)
 
 // turn is who uses the connection.
 type turn byte
@@ -109,6 +113,6 @@ func (s *session) takeBack(ctx context.Context, c *conn) {
 	s.pending, s.broken = nil, nil
 	s.mu.Unlock()
 	if len(pending) > 0 {
-		s.complete(ctx, c, pending, errTimeout)
+		s.complete(ctx, c, pending, caller.ErrTimeout)
 	}
 }

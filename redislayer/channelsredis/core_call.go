@@ -2,13 +2,12 @@ package channelsredis
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
 // op is one operation that waits to be written to one host.
@@ -105,62 +104,36 @@ func (w *writer) try(ctx context.Context, o *op) (err error, maybe bool) {
 	if err := ctx.Err(); err != nil {
 		return err, false
 	}
-	wait := waiters.Get().(*waiter)
-	o.done = wait.done
+	wait := caller.New()
+	o.done = wait.Done
+	began := w.c.now()
 	conn, err := w.claimOrEnqueue(o, true)
 	if err != nil {
-		waiters.Put(wait)
+		wait.Free()
 		return err, false
 	}
-	limit := w.c.options.Timeout
-	if conn != nil {
-		began := w.c.now()
-		if w.callNow(ctx, conn, o, wait) {
-			waiters.Put(wait)
-			return o.err, o.maybe
+	if conn == nil || !w.callNow(ctx, conn, o, wait) {
+		if err := wait.Wait(ctx, w.c.options.Timeout-time.Duration(w.c.now()-began)); err != nil {
+			switch {
+			case w.withdraw(o):
+				wait.Free()
+				return inTime(err), false
+			case !wait.Told():
+				return inTime(err), true // and wait is the operation's still
+			}
 		}
-		limit -= time.Duration(w.c.now() - began)
 	}
-	wait.timeout.Reset(limit)
-	select {
-	case <-wait.done:
-		wait.timeout.Stop()
-		waiters.Put(wait)
-		return o.err, o.maybe
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-wait.timeout.C:
-		err = redisconn.Unavailable(errTimeout)
-	}
-	wait.timeout.Stop()
-	if w.withdraw(o) {
-		waiters.Put(wait)
-		return err, false
-	}
-	select {
-	case <-wait.done: // it was finished just now
-		waiters.Put(wait)
-		return o.err, o.maybe
-	default:
-		return err, true // and wait is the operation's still
-	}
+	wait.Free()
+	return o.err, o.maybe
 }
 
-// waiter is what a caller waits with. It is used again once nobody else can
-// have to do with it: after its operation was finished, which happens once, or
-// was taken out of the queue.
-type waiter struct {
-	done    chan struct{}
-	timeout *time.Timer
+// inTime is what a call returns for the reason why it did not wait longer.
+func inTime(err error) error {
+	if err == caller.ErrTimeout {
+		return redisconn.Unavailable(err)
+	}
+	return err
 }
-
-var waiters = sync.Pool{New: func() any {
-	w := &waiter{make(chan struct{}, 1), time.NewTimer(time.Hour)}
-	w.timeout.Stop()
-	return w
-}}
-
-var errTimeout = errors.New("no answer within the timeout")
 
 // withdraw takes an operation out of the queue, unless it has left.
 func (w *writer) withdraw(o *op) bool {

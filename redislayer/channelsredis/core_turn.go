@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -38,13 +39,16 @@ func (w *writer) claimLocked(o *op) *redisconn.Conn {
 // claimed. If ctx ends meanwhile, or it does not go as it should, it leaves the
 // rest to the writer's goroutine, and reports false: the operation is then as
 // if it had been queued, and taken.
-func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait *waiter) bool {
+func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait *caller.Caller) bool {
 	o.taken, o.done = true, nil
 	calls := w.plan([]*op{o})
 	interrupted := false
 	err := w.send(conn, calls)
 	if err == nil {
-		interrupted, err = w.receiveUntil(ctx, conn, calls, wait)
+		interrupted, err = wait.ReadUntil(ctx, conn.Pipe, func() error { return receive(conn, calls) }, func() {
+			o.done = wait.Done
+			w.release(calls, nil)
+		})
 	}
 	if interrupted && resp.IsTimeout(err) {
 		conn.Pipe.Extend(w.c.options.Timeout)
@@ -52,7 +56,7 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 	}
 	c := calls[0]
 	if err != nil || c.left > 0 || c.refused != nil {
-		o.done = wait.done
+		o.done = wait.Done
 		w.release(calls, err)
 		return false
 	}
@@ -63,33 +67,6 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 	w.release(nil, nil)
 	c.apply(c, c.list())
 	return true
-}
-
-// receiveUntil reads the replies that are to come, until ctx ends. If one of
-// ctx's own methods panics, it leaves the calls to the writer's goroutine: others
-// need the turn.
-func (w *writer) receiveUntil(ctx context.Context, conn *redisconn.Conn, calls []*call, wait *waiter) (interrupted bool, err error) {
-	panicking := true
-	defer func() {
-		if panicking {
-			calls[0].ops[0].done = wait.done
-			w.release(calls, nil)
-		}
-	}()
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() {
-			conn.Pipe.Interrupt()
-			wait.done <- struct{}{}
-		})
-	}
-	err = receive(conn, calls)
-	if stop != nil && !stop() {
-		<-wait.done
-		interrupted = true
-	}
-	panicking = false
-	return interrupted, err
 }
 
 // release ends a caller's turn. It leaves pending to the writer's goroutine, and
@@ -170,5 +147,5 @@ func (w *writer) end(ctx context.Context, conn *redisconn.Conn) {
 	pending := w.pending
 	w.pending, w.broken = nil, nil
 	w.mu.Unlock()
-	w.complete(ctx, conn, pending, errTimeout)
+	w.complete(ctx, conn, pending, caller.ErrTimeout)
 }

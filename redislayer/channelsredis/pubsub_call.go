@@ -7,6 +7,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
 // publish is one message to be published.
@@ -48,48 +49,34 @@ func (p *publisher) try(ctx context.Context, m *publish) (err error, maybe bool)
 	if err := ctx.Err(); err != nil {
 		return err, false
 	}
-	wait := waiters.Get().(*waiter)
-	m.done = wait.done
+	wait := caller.New()
+	m.done = wait.Done
+	began := time.Now()
 	c, err := p.claimOrEnqueue(m)
 	if err != nil {
-		waiters.Put(wait)
+		wait.Free()
 		return err, false
 	}
-	limit := p.h.l.options.Timeout
-	if c != nil {
-		began := time.Now()
-		if p.callNow(ctx, c, m, wait) {
-			waiters.Put(wait)
-			return m.result()
-		}
-		limit -= time.Since(began)
-	}
-	wait.timeout.Reset(limit)
-	select {
-	case <-wait.done:
-		wait.timeout.Stop()
-		waiters.Put(wait)
-		return m.result()
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-wait.timeout.C:
-		err = redisconn.Unavailable(errTimeout)
-	}
-	wait.timeout.Stop()
-	switch p.leave(m) {
-	case leftQueue:
-		waiters.Put(wait)
-		return err, false
-	case leftFinished:
-		<-wait.done
-		waiters.Put(wait)
-		return m.result()
-	case leftPublished:
-		if ctx.Err() == nil && m.channel != "" {
-			return nil, false
+	if c == nil || !p.callNow(ctx, c, m, wait) {
+		if err := wait.Wait(ctx, p.h.l.options.Timeout-time.Since(began)); err != nil {
+			switch p.leave(m) {
+			case leftQueue:
+				wait.Free()
+				return inTime(err), false
+			case leftUnderWay:
+				return inTime(err), true // and wait is the message's still
+			case leftPublished:
+				if ctx.Err() == nil && m.channel != "" {
+					return nil, false
+				}
+				return inTime(err), true
+			case leftFinished:
+				<-wait.Done
+			}
 		}
 	}
-	return err, true // and wait is the message's still
+	wait.Free()
+	return m.result()
 }
 
 // result is what a message's sender is told. The cause of a failure is the

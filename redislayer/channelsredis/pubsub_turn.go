@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -26,14 +27,24 @@ func (p *publisher) claimLocked(m *publish) *pubsubConn {
 // callNow publishes a message on the connection that its caller has claimed. If
 // the reply does not come before ctx ends, or the deadline, or the connection
 // fails, it leaves the rest to the publisher's goroutine, and reports false.
-func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait *waiter) bool {
+func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait *caller.Caller) bool {
 	m.done = nil
 	p.buffer = appendCommand(p.buffer[:0], "PUBLISH", m.channel, m.body)
 	var reply []byte
 	interrupted := false
 	err := c.Pipe.Write(p.buffer, c.timeout)
 	if err == nil {
-		interrupted, reply, err = p.fetchUntil(ctx, c, m, wait)
+		interrupted, err = wait.ReadUntil(ctx, c.Pipe, func() (err error) {
+			reply, err = c.Pipe.Fetch()
+			return err
+		}, func() {
+			if reply != nil { // and nobody waits for what it says
+				p.release(nil, nil)
+				return
+			}
+			m.done = wait.Done
+			p.release(m, nil)
+		})
 	}
 	if err == nil {
 		m.receivers, err = integer(reply)
@@ -44,7 +55,7 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	case errors.As(err, &refused):
 		m.err, m.maybe = refused, !redisconn.CertainlyNotRun(refused)
 	default:
-		m.done = wait.done
+		m.done = wait.Done
 		if resp.IsTimeout(err) { // the publisher's goroutine goes on to read
 			if c.Pipe.Extend(stallGrace); interrupted {
 				c.Pipe.Extend(c.quiet)
@@ -56,35 +67,6 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	}
 	p.release(nil, nil)
 	return true
-}
-
-// fetchUntil reads the reply, until ctx ends. If one of ctx's own methods panics,
-// it leaves the message to the publisher's goroutine: others need the turn.
-func (p *publisher) fetchUntil(ctx context.Context, c *pubsubConn, m *publish, wait *waiter) (interrupted bool, reply []byte, err error) {
-	panicking := true
-	defer func() {
-		switch {
-		case panicking && reply != nil: // and nobody waits for what it says
-			p.release(nil, nil)
-		case panicking:
-			m.done = wait.done
-			p.release(m, nil)
-		}
-	}()
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() {
-			c.Pipe.Interrupt()
-			wait.done <- struct{}{}
-		})
-	}
-	reply, err = c.Pipe.Fetch()
-	if stop != nil && !stop() {
-		<-wait.done
-		interrupted = true
-	}
-	panicking = false
-	return interrupted, reply, err
 }
 
 // release ends a caller's turn. It leaves pending to the publisher's goroutine,
@@ -162,6 +144,6 @@ func (p *publisher) takeBack(c *pubsubConn) {
 	p.mu.Unlock()
 	if pending != nil {
 		p.fails(c)
-		p.finish(errTimeout, true, pending)
+		p.finish(caller.ErrTimeout, true, pending)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
 // within bounds a call that makes several round trips, each of which has a
@@ -19,7 +20,7 @@ func within(ctx context.Context, timeout time.Duration, call func(context.Contex
 	if limited.Err() == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	late := redisconn.Unavailable(errTimeout)
+	late := redisconn.Unavailable(caller.ErrTimeout)
 	switch {
 	case errors.Is(err, layer.ErrMaybeSent):
 		return layer.MaybeSent(late)
