@@ -58,7 +58,7 @@ func redirection(err error, from string) (word, addr string) {
 }
 
 func (ln *lane) failTask(t *task, err error) {
-	maybe := !certainlyNotRun(err)
+	maybe := !link.CertainlyNotRun(err)
 	switch t.kind {
 	case taskMembers: // reading it did nothing
 		maybe = false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -114,7 +113,7 @@ func explain(err error) error {
 	}
 	text := reply.Error()
 	switch {
-	case strings.Contains(text, "NOPERM"), strings.Contains(text, "can't run this command"), strings.Contains(text, "ACL failure"): // the latter in scripts
+	case link.LacksRights(reply):
 		return &SetupError{fmt.Errorf("the user lacks rights (OPERATIONS.md lists those it needs): %w", err)}
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		return &SetupError{fmt.Errorf("check user and password: %w", err)}
@@ -123,33 +122,6 @@ func explain(err error) error {
 	}
 	return err
 }
-
-// notRun are the beginnings of the replies by which a server says that it did
-// not run a command.
-var notRun = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOSCRIPT", "NOPERM", "NOAUTH", "WRONGPASS", "BUSY", "NOREPLICAS", "MISCONF", "OOM", "UNBLOCKED"}
-
-// certainlyNotRun reports whether err is the server's word that it did not run
-// the command.
-func certainlyNotRun(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := reply.Error()
-	refusals := notRun
-	switch {
-	case strings.HasPrefix(text, "ERR Error running script"): // before Redis 7
-		_, text, _ = strings.Cut(text, ": -")
-		refusals = noWrite
-	case strings.Contains(text, " script: "): // Redis 7
-		refusals = noWrite
-	}
-	return slices.ContainsFunc(refusals, func(begin string) bool { return strings.HasPrefix(text, begin) })
-}
-
-// noWrite are the refusals that a script meets at its first write or not at
-// all. Of others inside a script it is not known what it had done by then.
-var noWrite = []string{"OOM", "READONLY", "MISCONF", "NOREPLICAS"}
 
 // unavailable is the error of calls made while the server is away or refuses.
 // The cause is told, not wrapped, unless it is a [SetupError]: a connection's

@@ -264,7 +264,7 @@ func (s *session) settle(ctx context.Context, c *conn, calls []*call, broken err
 }
 
 func failCall(c *call, err error) {
-	maybe := !certainlyNotRun(err)
+	maybe := !link.CertainlyNotRun(err)
 	for _, o := range c.ops {
 		o.maybe = maybe
 		if c.groups != nil {

@@ -129,6 +129,7 @@ func Open(ctx context.Context, url string, options Options) (*Layer, error) {
 	}
 	l.owned = client
 	if err := l.waitConnected(ctx); err != nil {
+		l.cancel() // nothing is under way that Close should wait for
 		l.Close()
 		return nil, err
 	}

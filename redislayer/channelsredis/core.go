@@ -135,6 +135,7 @@ func OpenCore(ctx context.Context, urls []string, options Options) (*Core, error
 	}
 	c.owned = clients
 	if err := c.waitConnected(ctx); err != nil {
+		c.cancel() // nothing is under way that Close should wait for
 		c.Close()
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func (w *writer) complete(ctx context.Context, conn *redisconn.Conn, calls []*ca
 			c.apply(c, c.list())
 			continue
 		}
-		maybe := !redisconn.CertainlyNotRun(err)
+		maybe := !link.CertainlyNotRun(err)
 		for _, o := range c.ops {
 			o.maybe = maybe
 			o.finish(redisconn.Unavailable(err))

@@ -2,7 +2,6 @@ package channelsredis_test
 
 import (
 	"context"
-	"net"
 	"testing"
 	"time"
 
@@ -58,32 +57,4 @@ func TestCoreKeyOfAnotherType(t *testing.T) {
 	}
 	require.NoError(t, f.faulty.Send(ctx, theirs, say("good")))
 	require.Equal(t, "good", next(t, f.sound, theirs).String("text"))
-}
-
-// By TLS, too, nobody waits for a server that does not answer longer than ctx,
-// and the timeout.
-func TestConnectingByTLSEnds(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer silent.Close()
-	opens := map[string]func(context.Context, string) error{
-		"Core": func(ctx context.Context, url string) error {
-			_, err := channelsredis.OpenCore(ctx, []string{url}, channelsredis.Options{Timeout: 300 * time.Millisecond})
-			return err
-		},
-		"PubSub": func(ctx context.Context, url string) error {
-			_, err := channelsredis.OpenPubSub(ctx, []string{url}, channelsredis.Options{Timeout: 300 * time.Millisecond})
-			return err
-		},
-	}
-	for name, open := range opens {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			began := time.Now()
-			err := open(ctx, "rediss://"+silent.Addr().String()+"?dial_timeout=20s")
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.Less(t, time.Since(began), 2*time.Second, "to give up")
-		})
-	}
 }

@@ -96,7 +96,7 @@ func NewPubSub(options Options) (*PubSub, error) {
 		options: o, limits: limits, log: o.Logger, fernet: newFernet(o.SymmetricEncryptionKeys),
 		client: hex.EncodeToString(random),
 	}
-	l.echoChannel = l.patternFor(layer.DefaultPrefix, "echo")
+	l.echoChannel = l.patternFor(layer.DefaultPrefix, "-echo") // which NewChannel never makes
 	l.normals = newPubSubNormals(l)
 	l.news = &pubsubNews{observer: o.Observer, wake: make(chan struct{}, 1)}
 	observer := o.Observer
@@ -158,6 +158,7 @@ func OpenPubSub(ctx context.Context, urls []string, options Options) (*PubSub, e
 	}
 	l.owned = clients
 	if err := l.waitConnected(ctx); err != nil {
+		l.cancel() // nothing is under way that Close should wait for
 		l.Close()
 		return nil, err
 	}
@@ -248,7 +249,7 @@ func (l *PubSub) ReceiveBatch(ctx context.Context, channel string, buf []layer.M
 	if err := ctx.Err(); err != nil || len(buf) == 0 {
 		return 0, err
 	}
-	if err := layer.ValidateChannel(channel); err != nil {
+	if err := l.validateChannel(channel); err != nil {
 		return 0, err
 	}
 	if l.closed.Load() {

@@ -3,6 +3,7 @@ package channelsredis
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
@@ -94,9 +95,16 @@ func (s *subscriber) endDoubtLocked() {
 }
 
 // echoed is told that an echo was read: all that was published before has been
-// handed over.
-func (s *subscriber) echoed(sequence uint64) {
+// handed over. What this process has not published is somebody else's message,
+// which says nothing.
+func (s *subscriber) echoed(text string) {
+	sequence, err := strconv.ParseUint(text, 10, 64)
 	s.mu.Lock()
+	if err != nil || sequence <= s.seen || sequence > s.h.pub.sequence.Load() {
+		s.mu.Unlock()
+		s.h.l.undecodable(s.h.l.echoChannel, undecodable("%.40q on the channel on which this process hears itself", text))
+		return
+	}
 	s.seen = sequence
 	if sequence >= s.doubted {
 		s.endDoubtLocked()

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
-	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // publisher publishes on one host, on one connection. A caller that finds it
@@ -43,9 +43,9 @@ type publisher struct {
 
 	strays atomic.Int64 // reasons why what was published may yet come when nobody waits for it
 
-	// Only who has the turn uses these.
-	buffer   []byte
-	sequence uint64 // of echoes
+	sequence atomic.Uint64 // of the last echo; only who has the turn changes it
+
+	buffer []byte // only who has the turn uses it
 }
 
 // serverConn is a connection as the server knows it.
@@ -209,8 +209,8 @@ func (p *publisher) publish(c *pubsubConn, batch []*publish) error {
 		echo = echo || m.echo
 	}
 	if echo {
-		p.sequence++
-		b = appendCommand(b, "PUBLISH", p.h.l.echoChannel, strconv.AppendUint(nil, p.sequence, 10))
+		p.sequence.Add(1)
+		b = appendCommand(b, "PUBLISH", p.h.l.echoChannel, strconv.AppendUint(nil, p.sequence.Load(), 10))
 	}
 	if p.buffer = b; cap(b) > 4*maxBatchBytes {
 		p.buffer = nil
@@ -232,7 +232,7 @@ func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
 	// unheard is told what becomes of those who wait for the echo in vain.
 	unheard := func() {
 		if comesBack {
-			p.h.sub.doubt(p.sequence)
+			p.h.sub.doubt(p.sequence.Load())
 		}
 	}
 	for i, m := range batch {
@@ -240,7 +240,7 @@ func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
 			m.receivers, err = c.receivers(m.ask)
 			var refused serverError
 			if errors.As(err, &refused) {
-				p.finish(refused, !redisconn.CertainlyNotRun(refused), m)
+				p.finish(refused, !link.CertainlyNotRun(refused), m)
 				err = nil
 				continue
 			}
@@ -254,7 +254,7 @@ func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
 			p.finish(err, true, probes...)
 			return err
 		case m.probe:
-			m.sequence = p.sequence
+			m.sequence = p.sequence.Load()
 			probes = append(probes, m)
 		case m.echo:
 			heard = append(heard, m)
@@ -270,7 +270,7 @@ func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
 	if errors.As(err, &refused) {
 		unheard()
 		p.finish(nil, false, heard...)
-		p.finish(refused, !redisconn.CertainlyNotRun(refused), probes...)
+		p.finish(refused, !link.CertainlyNotRun(refused), probes...)
 		return nil
 	}
 	switch {
@@ -283,7 +283,7 @@ func (p *publisher) collect(c *pubsubConn, batch []*publish, err error) error {
 		p.finish(nil, false, heard...)
 	default:
 		p.awaitEcho(heard)
-		p.h.sub.expect(p.sequence, heard)
+		p.h.sub.expect(p.sequence.Load(), heard)
 	}
 	p.finish(err, true, probes...)
 	return err

@@ -72,8 +72,12 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 
 // validateChannel is [layer.ValidateChannel], which also takes the names that
 // Python's NewChannel makes: they begin with the layer's prefix, whatever that
-// holds.
+// holds. A name that begins as those of groups do on the wire is none: what is
+// sent there would go to the group.
 func (l *PubSub) validateChannel(channel string) error {
+	if group, is := l.groupOf(channel); is {
+		return &layer.Error{Op: "channel name", Name: channel, Err: fmt.Errorf("%w: on the wire that is the group %q", layer.ErrInvalidName, group)}
+	}
 	if rest, ok := strings.CutPrefix(channel, l.options.Prefix); ok && isPythonSpecific(rest) {
 		return layer.ValidateChannel(rest)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -101,7 +100,7 @@ func (s *subscriber) serve(ctx context.Context, c *pubsubConn) error {
 	writing.Go(func() { s.writeCommands(c, stop) })
 	err := s.read(c)
 	close(stop)
-	c.raw.Close() // ends a write
+	c.Net.Close() // ends a write
 	writing.Wait()
 	return err
 }
@@ -121,7 +120,7 @@ func (s *subscriber) writeCommands(c *pubsubConn, stop chan struct{}) {
 		}
 		if len(b) > 0 {
 			if err := c.write(b); err != nil {
-				c.raw.Close()
+				c.Net.Close()
 				return
 			}
 		}
@@ -168,8 +167,7 @@ func (s *subscriber) read(c *pubsubConn) error {
 			}
 		case "pmessage":
 			if string(p.name) == s.h.l.echoChannel {
-				sequence, _ := strconv.ParseUint(string(p.payload), 10, 64)
-				s.echoed(sequence)
+				s.echoed(string(p.payload))
 			} else {
 				s.h.l.arrivedOwn(string(p.name), p.payload, p.oversize)
 			}

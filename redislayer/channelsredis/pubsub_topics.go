@@ -7,6 +7,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // topic is a subscription that there should be.
@@ -151,7 +152,7 @@ func (s *subscriber) answered(p push) error {
 	switch {
 	case p.err == nil && !s.proved(string(p.payload)):
 		return errDeaf
-	case p.err != nil && !redisconn.CertainlyNotRun(p.err):
+	case p.err != nil && !link.CertainlyNotRun(p.err):
 		return p.err
 	}
 	return nil // a server that refuses a PING for now has proved nothing, nor failed

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -53,7 +53,7 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 	switch {
 	case err == nil:
 	case errors.As(err, &refused):
-		m.err, m.maybe = refused, !redisconn.CertainlyNotRun(refused)
+		m.err, m.maybe = refused, !link.CertainlyNotRun(refused)
 	default:
 		m.done = wait.Done
 		if resp.IsTimeout(err) { // the publisher's goroutine goes on to read

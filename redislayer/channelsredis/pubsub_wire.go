@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +23,6 @@ import (
 // pipelines make a command of each PUBLISH.
 type pubsubConn struct {
 	*redisconn.Conn
-	raw     net.Conn
 	in      *bufio.Reader
 	timeout time.Duration // of a write
 	quiet   time.Duration // how long a read may hear nothing
@@ -35,20 +32,10 @@ type pubsubConn struct {
 
 func connectPubSub(ctx context.Context, settings *redis.Options, timeout, quiet time.Duration, most int) (*pubsubConn, error) {
 	c := &pubsubConn{timeout: timeout, quiet: quiet, most: most}
-	o := *settings
-	var dialled atomic.Value
-	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		raw, err := settings.Dialer(ctx, network, addr)
-		if err == nil {
-			dialled.Store(&raw)
-		}
-		return raw, err
-	}
 	var err error
-	if c.Conn, err = redisconn.Connect(ctx, &o, timeout, timeout); err != nil {
+	if c.Conn, err = redisconn.Connect(ctx, settings, timeout, timeout); err != nil {
 		return nil, err
 	}
-	c.raw = *dialled.Load().(*net.Conn)
 	c.in = bufio.NewReaderSize(quietReader{c}, 64<<10)
 	// Nothing is ended by this: Redis passes over the connection that asks. It
 	// shows before it is needed whether the user has the right.
@@ -76,10 +63,10 @@ const stallGrace = 250 * time.Millisecond
 
 func (r quietReader) Read(b []byte) (n int, err error) {
 	for _, wait := range []time.Duration{r.c.quiet, stallGrace} {
-		if err := r.c.raw.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		if err := r.c.Net.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
 		}
-		if n, err = r.c.raw.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n, err = r.c.Net.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
 	}
@@ -87,10 +74,10 @@ func (r quietReader) Read(b []byte) (n int, err error) {
 }
 
 func (c *pubsubConn) write(b []byte) error {
-	if err := c.raw.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := c.Net.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return err
 	}
-	_, err := c.raw.Write(b)
+	_, err := c.Net.Write(b)
 	return err
 }
 

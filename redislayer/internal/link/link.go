@@ -22,7 +22,8 @@ import (
 // was certainly not run.
 type Link struct {
 	*redis.Conn
-	Pipe *resp.Pipe // below the client library
+	Net  net.Conn   // below the client library
+	Pipe *resp.Pipe // on Net
 
 	client *redis.Client
 	ended  func() bool // withdraws what closes it when its ctx ends
@@ -53,7 +54,7 @@ func Open(parent context.Context, settings *redis.Options, timeout, read time.Du
 	}
 	o.Dialer = once(dialled)
 	client := redis.NewClient(&o)
-	l := &Link{client: client, Conn: client.Conn(), Pipe: resp.NewPipe(dialled)}
+	l := &Link{client: client, Conn: client.Conn(), Net: dialled, Pipe: resp.NewPipe(dialled)}
 	// Below the client, which may not be closed while it is in use (in
 	// v9.23 that is a data race with the end of a command).
 	l.ended = context.AfterFunc(parent, func() { dialled.Close() })
@@ -63,36 +64,6 @@ func Open(parent context.Context, settings *redis.Options, timeout, read time.Du
 		return nil, err
 	}
 	return l, nil
-}
-
-// dial dials. By TLS, the client's own dialer does not end with ctx, but after
-// the client's DialTimeout; nobody waits for that, and what comes of it is
-// closed.
-func dial(ctx context.Context, o *redis.Options) (net.Conn, error) {
-	if o.TLSConfig == nil {
-		return o.Dialer(ctx, o.Network, o.Addr)
-	}
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	dialled := make(chan result)
-	go func() {
-		c, err := o.Dialer(ctx, o.Network, o.Addr)
-		select {
-		case dialled <- result{c, err}:
-		case <-ctx.Done():
-			if err == nil {
-				c.Close()
-			}
-		}
-	}()
-	select {
-	case r := <-dialled:
-		return r.conn, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // once gives a connection to the first who asks.
@@ -145,24 +116,4 @@ func CheckVersion(version string) error {
 		return fmt.Errorf("the server is Redis %s; %d.%d or newer is needed", version, minVersion[0], minVersion[1])
 	}
 	return nil
-}
-
-// IsReply reports whether the server answered.
-func IsReply(err error) bool {
-	if err == redis.Nil {
-		return true
-	}
-	_, ok := err.(redis.Error)
-	return ok
-}
-
-// StaleServer reports whether the reply means that another server should be
-// asked.
-func StaleServer(err error) bool {
-	for _, begin := range []string{"READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "UNBLOCKED"} {
-		if err != nil && strings.HasPrefix(err.Error(), begin) {
-			return true
-		}
-	}
-	return false
 }

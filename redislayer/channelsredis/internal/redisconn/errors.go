@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // SetupError is an error of the server's set-up, which does not go away by
@@ -28,7 +29,7 @@ func Explain(err error) error {
 	}
 	text := reply.Error()
 	switch {
-	case strings.HasPrefix(text, "NOPERM"):
+	case link.LacksRights(reply):
 		return &SetupError{fmt.Errorf("the user lacks rights: %w", err)}
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		return &SetupError{fmt.Errorf("check user and password: %w", err)}
@@ -36,34 +37,6 @@ func Explain(err error) error {
 		return &SetupError{fmt.Errorf("a key under the prefix holds something else; choose another Prefix: %w", err)}
 	}
 	return err
-}
-
-// notRun are the beginnings of the replies by which a server says that it did
-// not run a command.
-var notRun = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOSCRIPT", "NOPERM", "NOAUTH", "WRONGPASS", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED"}
-
-// CertainlyNotRun reports whether err is the server's word that it did not run
-// the command. Of a script it holds if the script's first write is the one that
-// may be refused for want of memory.
-func CertainlyNotRun(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	text := reply.Error()
-	if strings.HasPrefix(text, "OOM") {
-		return true
-	}
-	own := strings.HasPrefix(text, "NOSCRIPT") || strings.HasPrefix(text, "BUSY ") // no script says these
-	if strings.Contains(text, "script") && !own {
-		return false // refused to a command in the script: others may have run before
-	}
-	for _, begin := range notRun {
-		if strings.HasPrefix(text, begin) {
-			return true
-		}
-	}
-	return false
 }
 
 // Unavailable is the error of calls made while the server is away or refuses.
