@@ -25,6 +25,7 @@ type op struct {
 	err     error
 	maybe   bool    // beside an error: the server may have run it
 	members *roster // opMembers; opFan if the members were others, else nil
+	unused  error   // opFan: why some of the queues got nothing
 	count   int64   // opUnblock, opEnd
 
 	taken bool          // guarded by writer.mu

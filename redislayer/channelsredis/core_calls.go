@@ -1,9 +1,6 @@
 package channelsredis
 
 import (
-	"strconv"
-	"time"
-
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -50,27 +47,22 @@ func (w *writer) callFor(ops []*op) *call {
 
 // call makes a call of one command.
 func (w *writer) call(ops []*op, apply func(*call, []any), words ...any) *call {
-	c := &call{ops: ops, from: len(w.out), left: 1, apply: apply}
+	c := &call{ops: ops, from: len(w.out), replies: 1, left: 1, apply: apply}
 	w.out = resp.AppendRequest(w.out, words...)
 	c.to = len(w.out)
 	return c
 }
 
 // membersCall makes the call that forgets the members of a group that have
-// expired, and reads the others. It is no script, which would take several times
-// as long as the rest: the server would make a value of each name for it.
+// expired, by the server's own clock, and reads the others. Those are not read by
+// the script, which would take several times as long: the server would make a
+// value of each name for it.
 func (w *writer) membersCall(ops []*op) *call {
 	key := ops[0].key
-	expired := (w.c.now()+w.clock.Load())/int64(time.Microsecond) - w.c.groupExpiryMicros()
-	c := w.call(ops, w.applyMembers, "ZREMRANGEBYSCORE", key, "-inf", seconds(expired))
+	c := w.call(ops, w.applyMembers, pruneScript.words([]string{key}, w.c.groupExpiryMicros())...)
 	w.out = resp.AppendRequest(w.out, "ZRANGE", key, 0, -1)
-	c.to, c.left, c.asText = len(w.out), 2, true
+	c.to, c.replies, c.left, c.asText = len(w.out), 2, 2, true
 	return c
-}
-
-// seconds is a time in microseconds as a score.
-func seconds(micros int64) string {
-	return strconv.FormatFloat(float64(micros)/1e6, 'f', 6, 64)
 }
 
 // fanCall makes the call that brings messages of one group to its queues here.

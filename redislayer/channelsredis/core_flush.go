@@ -73,9 +73,6 @@ func (c *Core) deleteKeys(ctx context.Context, conn *redisconn.Conn, keys []stri
 	}
 	for _, key := range queues {
 		n, err := conn.Do(ctx, endScript.evalArgs(key)...).Int()
-		if isWrongType(err) { // somebody else's, but under the prefix
-			err = conn.Unlink(ctx, key).Err()
-		}
 		if err != nil {
 			return err
 		}

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -30,11 +30,12 @@ type plan struct {
 	reply  string // the server's list of them, if they were read
 	parts  []*part
 	own    []member // of this process, who get it from memory
-	size   int
+	size   int      // in memory, about, in bytes
 
-	// unreadable is how many members get nothing, since their names are no
-	// UTF-8: Python could not read what holds such a name.
-	unreadable int
+	// unusable is how many members get nothing, since their names are those of no
+	// channel: the key made of one could be another's, and Python could not read
+	// what holds a name that is no UTF-8.
+	unusable int
 }
 
 // part is a plan's queues at one host.
@@ -69,7 +70,9 @@ const digestMembers = 100
 // read, and the message is put into the queue of each process once, with the
 // names of its channels. Members in this process get it from memory. With
 // several hosts it takes two, and one that fails leaves a part of the members
-// without the message: the error matches [layer.ErrMaybeSent] then.
+// without the message: the error matches [layer.ErrMaybeSent] then. So does that
+// of a member whose key at Redis holds something that is no queue, which the
+// error names; all others have got the message.
 func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) error {
 	if err := c.checkSend(ctx, msg); err != nil {
 		return err
@@ -136,10 +139,18 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 			c.taken(m.channel, send.Put(m.channel, m.ref))
 		}
 	}
-	if p.unreadable > 0 {
-		c.drop(layer.DropUndecodable, group, p.unreadable)
+	if p.unusable > 0 {
+		c.drop(layer.DropUndecodable, group, p.unusable)
 	}
-	return nil, nil
+	for _, o := range ops {
+		if o.unused != nil {
+			err = errors.Join(err, o.unused)
+		}
+	}
+	if err != nil {
+		err = layer.MaybeSent(redisconn.Unavailable(err))
+	}
+	return nil, err
 }
 
 // sendParts runs an operation at each host of a plan. If some failed, others
@@ -188,13 +199,14 @@ func (r *roster) planned(c *Core, group string) *plan {
 // newPlan makes the plan for a list of members, and keeps it.
 func (c *Core) newPlan(group string, r *roster) *plan {
 	members := r.channels
-	p := &plan{reply: r.reply, size: len(members)}
+	p := &plan{reply: r.reply, size: nameOverhead}
 	at := map[string]*queue{}
 	hosts := make([]*part, len(c.hosts))
 	var order []string
 	for _, channel := range members {
-		if !utf8.ValidString(channel) {
-			p.unreadable++
+		p.size += 2*len(channel) + nameOverhead // as the server gave it, and in a message
+		if layer.ValidateChannel(channel) != nil && !pythonAdmits(channel) {
+			p.unusable++
 			continue
 		}
 		name := channel
@@ -234,11 +246,17 @@ func (c *Core) newPlan(group string, r *roster) *plan {
 type plans struct {
 	mu    sync.Mutex
 	m     map[string]*plan
-	names int // of members, in all of them
+	bytes int // of all of them
 }
 
-// maxPlanNames bounds how many names the plans hold.
-const maxPlanNames = 200_000
+const (
+	// maxPlans bounds the bytes that the plans take together: that is room for some
+	// 300,000 names of usual length.
+	maxPlans = 64 << 20
+
+	// nameOverhead is what is kept besides each name, and each plan.
+	nameOverhead = 64
+)
 
 func (p *plans) get(group string) *plan {
 	p.mu.Lock()
@@ -250,20 +268,20 @@ func (p *plans) put(group string, made *plan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropLocked(group)
-	if made.size > maxPlanNames {
+	if made.size > maxPlans {
 		return
 	}
-	if p.names+made.size > maxPlanNames {
+	if p.bytes+made.size > maxPlans {
 		clear(p.m)
-		p.names = 0
+		p.bytes = 0
 	}
 	p.m[strings.Clone(group)] = made
-	p.names += made.size + 1
+	p.bytes += made.size
 }
 
 func (p *plans) dropLocked(group string) {
 	if old := p.m[group]; old != nil {
-		p.names -= old.size + 1
+		p.bytes -= old.size
 		delete(p.m, group)
 	}
 }

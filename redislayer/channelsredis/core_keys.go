@@ -2,7 +2,12 @@ package channelsredis
 
 import (
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/channellayer/channellayer/layer"
 )
 
 func (c *Core) groupKey(group string) string { return c.options.Prefix + ":group:" + group }
@@ -28,3 +33,20 @@ func (c *Core) queueTTL() int64 { return (c.options.Expiry + queueGrace).Millise
 func (c *Core) groupTTL() int64 { return max(1, c.options.GroupExpiry.Milliseconds()) }
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }
+
+// pythonAdmits reports whether a name that is not valid here may be a channel's
+// in Python, which takes letters and digits of any script after the '!', and
+// digits of any before it.
+func pythonAdmits(name string) bool {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > layer.MaxNameLength {
+		return false
+	}
+	before, after, _ := strings.Cut(name, "!")
+	odd := func(letters func(rune) bool) func(rune) bool {
+		return func(r rune) bool {
+			return !letters(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
+		}
+	}
+	ascii := func(r rune) bool { return r <= unicode.MaxASCII && unicode.IsLetter(r) }
+	return before != "" && !strings.ContainsFunc(before, odd(ascii)) && !strings.ContainsFunc(after, odd(unicode.IsLetter))
+}

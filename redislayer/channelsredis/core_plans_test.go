@@ -99,16 +99,16 @@ func TestCorePlans(t *testing.T) {
 func TestPlansAreBounded(t *testing.T) {
 	p := plans{m: map[string]*plan{}}
 	for n := range 50 {
-		p.put(fmt.Sprint(n), &plan{size: maxPlanNames / 10})
-		p.put(fmt.Sprint(n), &plan{size: maxPlanNames / 10})
+		p.put(fmt.Sprint(n), &plan{size: maxPlans / 10})
+		p.put(fmt.Sprint(n), &plan{size: maxPlans / 10})
 		total := 0
 		for _, kept := range p.m {
-			total += kept.size + 1
+			total += kept.size
 		}
-		require.Equal(t, total, p.names)
-		require.LessOrEqual(t, total, maxPlanNames+len(p.m))
+		require.Equal(t, total, p.bytes)
+		require.LessOrEqual(t, total, maxPlans)
 	}
-	p.put("large", &plan{size: maxPlanNames + 1})
+	p.put("large", &plan{size: maxPlans + 1})
 	require.Nil(t, p.get("large"))
 }
 

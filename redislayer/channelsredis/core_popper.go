@@ -52,6 +52,9 @@ type popper struct {
 	last  int64  // the id of the last connection
 	runID string // of its server
 	old   bool   // the server is older than 7.0, which has BZMPOP
+
+	foreign  map[string]bool // see usable
+	lookedAt time.Time
 }
 
 // entry is one message of a queue.
@@ -158,10 +161,17 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 	defer gather.Stop()
 	for ctx.Err() == nil && !p.closing.Load() {
 		p.mu.Lock()
-		p.stale, p.down = false, nil
+		p.stale = false
 		p.mu.Unlock()
-		keys, count := p.want()
+		wanted, count := p.want()
+		keys, err := p.usable(ctx, conn, wanted)
+		if err != nil {
+			return err
+		}
 		p.mu.Lock()
+		if len(p.foreign) == 0 {
+			p.down = nil
+		}
 		p.listed, p.waiting = keys, conn.ID
 		stale := p.stale
 		if stale || len(keys) == 0 {
@@ -207,6 +217,14 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 			p.old = true
 			continue
 		}
+		if isWrongType(err) {
+			if err := p.look(ctx, conn, wanted); err != nil {
+				return err
+			}
+			if len(p.foreign) > 0 {
+				continue
+			}
+		}
 		if !link.IsReply(err) && ctx.Err() == nil {
 			p.w.lose(began, "the connection that read from redis was lost")
 		}
@@ -220,7 +238,11 @@ const idleCheck = 30 * time.Second
 
 // idle waits until there may be something to take.
 func (p *popper) idle(ctx context.Context, conn *redisconn.Conn) error {
-	check := time.NewTimer(idleCheck)
+	interval := idleCheck
+	if len(p.foreign) > 0 {
+		interval = foreignAgain
+	}
+	check := time.NewTimer(interval)
 	defer check.Stop()
 	select {
 	case <-p.wake:

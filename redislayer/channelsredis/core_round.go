@@ -2,6 +2,8 @@ package channelsredis
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -18,7 +20,8 @@ import (
 type call struct {
 	ops      []*op
 	from, to int // its commands, in writer.out
-	left     int // how many replies are to come; of two, the last one counts
+	replies  int // how many there are; of two, the last one counts
+	left     int // and how many are to come
 
 	reply   any
 	refused error  // the server's error
@@ -124,11 +127,15 @@ func (w *writer) complete(ctx context.Context, conn *redisconn.Conn, calls []*ca
 			continue
 		}
 		maybe := !link.CertainlyNotRun(err)
+		stale := link.StaleServer(err)
+		if isWrongType(err) {
+			err = keyError(c.ops[0].key, err)
+		}
 		for _, o := range c.ops {
 			o.maybe = maybe
 			o.finish(redisconn.Unavailable(err))
 		}
-		if broken == nil && link.StaleServer(err) {
+		if broken == nil && stale {
 			broken = err
 		}
 	}
@@ -151,7 +158,7 @@ func (w *writer) callAgain(ctx context.Context, conn *redisconn.Conn, calls []*c
 	}
 	w.asked = w.c.now()
 	for _, c := range forgotten {
-		c.refused, c.left = nil, 1
+		c.refused, c.left = nil, c.replies
 		if err := conn.Pipe.Write(w.out[c.from:c.to], w.c.options.Timeout); err != nil {
 			return err
 		}
@@ -182,10 +189,7 @@ func (w *writer) plan(ops []*op) []*call {
 	var buckets [][]*op
 	for _, o := range ops {
 		p := place{what: o.what, key: o.key}
-		switch o.what {
-		case opDiscard:
-			p.what = opAdd
-		case opFan:
+		if o.what == opFan {
 			p.part, p.digest = o.fan.part, o.fan.digest
 		}
 		i, ok := at[p]
@@ -262,17 +266,28 @@ func (w *writer) applyFan(c *call, reply []any) {
 		}
 		return
 	}
-	skipped, expired := list(reply, 3), list(reply, 4)
+	skipped, expired, bad := list(reply, 3), list(reply, 4), list(reply, 5)
+	var unused error // of the first, if there are several
 	for i, q := range c.ops[0].fan.part.queues {
-		if n := number(skipped, i); n > 0 {
+		switch n := number(skipped, i); {
+		case len(bad) > 1 && number(bad, 0) == int64(i):
+			if why, _ := bad[1].(string); unused == nil {
+				unused = keyError(q.key, resp.Error(why))
+			}
+			bad = bad[2:]
+		case n > 0:
 			w.c.dropFull(c.ops[0].name, q.channels, int(n))
 		}
 		w.dropExpired(q.key, number(expired, i))
 	}
 	for _, o := range c.ops {
+		o.unused = unused
 		o.finish(nil)
 	}
 }
+
+// keyError is a server's refusal that has to do with a key, and names it.
+func keyError(key string, refused error) error { return fmt.Errorf("key %q: %w", key, refused) }
 
 func (w *writer) applyMembers(c *call, _ []any) {
 	members := &roster{reply: c.text}
@@ -285,7 +300,7 @@ func (w *writer) applyMembers(c *call, _ []any) {
 func (w *writer) applyPrune(c *call, reply []any) {
 	key := c.ops[0].key
 	w.dropExpired(key, number(reply, 0))
-	if left := number(reply, 1); left == 0 || w.filled[key] < w.c.now()-int64(w.c.options.Expiry+pruneGrace) {
+	if number(reply, 1) == 0 {
 		delete(w.filled, key)
 	}
 	applyDone(c, nil)
@@ -336,5 +351,9 @@ func (w *writer) prune(ctx context.Context, conn *redisconn.Conn) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	return w.round(ctx, conn, ops)
+	if err := w.round(ctx, conn, ops); err != nil {
+		return err
+	}
+	maps.DeleteFunc(w.filled, func(_ string, at int64) bool { return at < before-int64(pruneGrace) })
+	return nil
 }

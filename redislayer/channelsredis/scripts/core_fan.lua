@@ -9,8 +9,9 @@
 --       4 group expiry in microseconds  5 digest, or ''  6 n, how many messages
 --       then, k times: capacity, n messages
 -- Returns {time, last score given, 0, {messages skipped for each queue}, {how
--- many had expired in each queue}}, or {time, ARGV[3], 1, {member, ...}} if the
--- digest is another's; times in microseconds.
+-- many had expired in each queue}, {place of a queue that could not be used, why,
+-- ...}}, or {time, ARGV[3], 1, {member, ...}} if the digest is another's; times in
+-- microseconds.
 -- Cost  three commands a queue, five if it was not empty, whatever the number of
 -- messages; with a digest, half a microsecond for each member besides.
 local t = redis.call('TIME')
@@ -25,12 +26,14 @@ if ARGV[5] ~= '' then
   end
 end
 
-local n, top, skipped, gone = tonumber(ARGV[6]), score, {}, {}
+local n, top, skipped, gone, bad = tonumber(ARGV[6]), score, {}, {}, {}
 local cutoff = seconds(now - ARGV[1])
 for k = 2, #KEYS do
   local first = 7 + (k - 2) * (n + 1)
-  local s, expired, length = score, 0, redis.call('ZCARD', KEYS[k])
-  if length > 0 then
+  local s, expired, length = score, 0, redis.pcall('ZCARD', KEYS[k])
+  if type(length) == 'table' then -- the key holds something else; the others get theirs
+    bad[#bad + 1], bad[#bad + 2], length = k - 2, length.err, math.huge
+  elseif length > 0 then
     local last = redis.call('ZRANGE', KEYS[k], -1, -1, 'WITHSCORES')[2] * 1000000
     if last > s and last < now + 1000000 then s = math.ceil(last) end
     expired = redis.call('ZCOUNT', KEYS[k], '-inf', cutoff)
@@ -49,4 +52,4 @@ for k = 2, #KEYS do
   skipped[k - 1], gone[k - 1] = n - room, expired
   top = math.max(top, s)
 end
-return {now, top, 0, skipped, gone}
+return {now, top, 0, skipped, gone, bad}

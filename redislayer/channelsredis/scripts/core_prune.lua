@@ -1,8 +1,8 @@
--- Drops what has expired in a queue.
+-- Drops what has expired in a queue, or a group.
 --
--- KEYS  1 queue (sorted set; score: when sent, in seconds)
+-- KEYS  1 sorted set (score: when sent, or added, in seconds)
 -- ARGV  1 expiry in microseconds
--- Returns {how many messages, how many are left}.
+-- Returns {how many had expired, how many are left}.
 -- Cost  three commands.
 local t = redis.call('TIME')
 local cutoff = string.format('%.6f', (t[1] * 1000000 + t[2] - ARGV[1]) / 1000000)
