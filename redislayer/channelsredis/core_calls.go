@@ -17,7 +17,7 @@ func (w *writer) callFor(ops []*op) *call {
 			args = append(args, o.capacity, o.body)
 		}
 		call := w.call(ops, w.applySend, sendScript.words(keys, args...)...)
-		call.hear = w.told
+		call.hear, call.least = w.told, 4
 		return call
 	case opFan:
 		return w.fanCall(ops)
@@ -34,14 +34,16 @@ func (w *writer) callFor(ops []*op) *call {
 		}
 		return w.call(ops, applyDone, groupScript.words(keys, args...)...)
 	case opPrune:
-		return w.call(ops, w.applyPrune, pruneScript.words(keys, c.expiryMicros())...)
+		call := w.call(ops, w.applyPrune, pruneScript.words(keys, c.expiryMicros())...)
+		call.least = 2
+		return call
 	case opEnd:
 		return w.call(ops, applyCount, endScript.words(o.keys)...)
 	case opUnblock:
 		return w.call(ops, applyCount, "CLIENT", "UNBLOCK", o.id)
 	}
 	call := w.call(ops, applyDone, "TIME")
-	call.hear = w.toldTime
+	call.hear, call.least = w.toldTime, 2
 	return call
 }
 
@@ -80,6 +82,6 @@ func (w *writer) fanCall(ops []*op) *call {
 		w.filled[q.key] = c.now()
 	}
 	call := w.call(ops, w.applyFan, fanScript.words(keys, args...)...)
-	call.hear = w.told
+	call.hear, call.least = w.told, 4
 	return call
 }

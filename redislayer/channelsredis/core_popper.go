@@ -271,17 +271,22 @@ func (p *popper) pop(conn *redisconn.Conn, keys []string, count int) (key string
 	if err != nil || reply == nil {
 		return "", nil, err
 	}
-	if len(reply) != 2 {
+	if len(reply) == 2 {
+		key, _ = reply[0].(string)
+	}
+	if !slices.Contains(keys, key) {
 		return "", nil, errReply
 	}
-	key, _ = reply[0].(string)
 	for _, pair := range list(reply, 1) {
 		pair, _ := pair.([]any)
 		if got, err = appendEntry(got, pair); err != nil {
 			return key, got, err
 		}
 	}
-	return key, got, nil
+	if len(got) == 0 {
+		err = errReply
+	}
+	return key, got, err
 }
 
 // popOld does what pop does on Redis 6.2.
@@ -294,10 +299,12 @@ func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key str
 	if err != nil || reply == nil {
 		return "", nil, err
 	}
-	if len(reply) != 3 {
+	if len(reply) == 3 {
+		key, _ = reply[0].(string)
+	}
+	if !slices.Contains(keys, key) {
 		return "", nil, errReply
 	}
-	key, _ = reply[0].(string)
 	if got, err = appendEntry(nil, reply[1:]); err != nil || count == 1 {
 		return key, got, err
 	}

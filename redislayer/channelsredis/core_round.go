@@ -27,6 +27,7 @@ type call struct {
 	refused error  // the server's error
 	text    string // in place of reply, if asText: it as it came
 	asText  bool
+	least   int // how many values the reply has, at least, if it is a list
 
 	// What is done with the reply: first who has the turn takes what is the
 	// writer's, if there is that, and then the operations are finished.
@@ -101,8 +102,8 @@ func (c *call) read(reply []byte) error {
 		c.refused = refused
 		return nil
 	}
-	if err == nil && c.asText && c.left == 1 {
-		err = errReply // and not an empty list
+	if values, is := value.([]any); err == nil && c.left == 1 && (c.asText || c.least > 0 && (!is || len(values) < c.least)) {
+		err = errReply
 	}
 	c.reply = value
 	return err

@@ -165,6 +165,20 @@
 // behind them); if it is late, they come before what was there. A Python host
 // whose clock is late by Expiry has all its messages dropped, and senders in
 // Python drop those of others if it is early by as much.
+// Memberships, too, are as old as the clock says of the Python host that began
+// them; those that began in Go have the clock of Redis. A sender in Go removes
+// those that have expired by the clock of Redis, one in Python by its own: a
+// Python host whose clock is early by GroupExpiry ends everybody's. If the clock of
+// Redis is set back, memberships last longer by as much; if it is set forward,
+// shorter.
+//
+// A key under the prefix that holds something else, perhaps of another program,
+// costs the channel or the group that it would belong to, and no other: calls that
+// need it fail with a [SetupError] that names it, so does Ping while somebody
+// receives there, and the key is looked at again every second. A message to a group
+// gets to all its members but those with such a key. When Redis is out of memory
+// (with maxmemory-policy noeviction), what would need some is refused
+// ([layer.ErrNotSent]); receiving, and leaving groups, go on.
 //
 // A Redis that is shared with Python needs 6.2 or newer. From 7.0 on a reader
 // takes messages in one command (BZMPOP), before that in two. channels_redis
