@@ -14,7 +14,9 @@
 // Names are checked where a channel is not known yet, and nowhere else: a
 // backend need not check those that it passes to Put, Receive or Open.
 //
-// A group send puts one message on many channels with a [Fan]. A backend whose
+// A group send puts one message on many channels with a [Fan]. Where a backend
+// reads several messages for the same channels at a time, [Set.FanAll] puts them
+// there together: a receiver that waits is woken once for all. A backend whose
 // broker stores nothing keeps messages of normal channels in the Set of whoever
 // sent them, and passes them on when a process asks ([Set.Take]).
 //

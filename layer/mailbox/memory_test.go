@@ -44,6 +44,11 @@ func TestNoAllocations(t *testing.T) {
 			_ = fan.Put(channel, ref)
 			_, _ = s.Receive(t.Context(), channel)
 		}), "allocations of Fan.Put and Receive on %q", channel)
+		require.Zero(t, testing.AllocsPerRun(1000, func() {
+			fan := s.FanAll(buf[:3], 0)
+			_, _ = fan.PutAll(channel, ref)
+			_, _ = s.ReceiveBatch(t.Context(), channel, buf)
+		}), "allocations of Fan.PutAll and ReceiveBatch on %q", channel)
 	}
 	for s.Put(specific, benchMessage) == nil {
 	}

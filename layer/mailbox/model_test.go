@@ -86,7 +86,7 @@ type step struct {
 
 var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
-		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "ref", "fan", "fan", "return", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
+		op:      rapid.SampledFrom([]string{"put", "put", "put", "aged", "ref", "fan", "fan", "fan all", "fan all", "return", "notify", "hand over", "receive", "receive", "batch", "cancel", "cancel", "sleep", "sleep", "open", "release", "clear"}).Draw(t, "op"),
 		channel: rapid.SampledFrom([]string{specific, "second!one", normal}).Draw(t, "channel"),
 		n:       rapid.IntRange(0, 3).Draw(t, "n"),
 		d:       rapid.SampledFrom([]time.Duration{0, 1, time.Second / 3, expiry / 3, expiry / 2, expiry - 1, expiry, expiry + time.Second}).Draw(t, "d"),
@@ -113,6 +113,7 @@ type run struct {
 	refs    map[string]mailbox.Ref // as of some time before, or none
 	cancels []context.CancelFunc
 	results []chan result // by receiver
+	rooms   []int         // of the receivers' batches
 }
 
 func runScript(t *testing.T, script []step) error {
@@ -191,6 +192,8 @@ func (r *run) step(st step) error {
 		})
 		m.stats.Fanned += m.stats.Accepted - before
 		return err
+	case "fan all":
+		return r.fanAll(st)
 	case "notify":
 		return r.notify(st.channel)
 	case "hand over":
@@ -210,28 +213,76 @@ func (r *run) step(st step) error {
 }
 
 func (r *run) put(channel string, age time.Duration, put func(string, layer.Message, time.Duration) error) error {
+	got := put(channel, numbered(int(r.sent)+1), age)
+	want, err := r.wasPut(channel, age)
+	if err == nil && !errors.Is(got, want) {
+		return fmt.Errorf("Put returned %v, want %v", got, want)
+	}
+	return err
+}
+
+// wasPut does in the model what a put of the next message should do, and returns
+// what that should return.
+func (r *run) wasPut(channel string, age time.Duration) (want, err error) {
 	m := &r.model
 	r.sent++
-	got := put(channel, numbered(int(r.sent)), age)
 	c := m.channel(channel)
-	var want error
 	switch {
 	case c == nil:
-		want = layer.ErrChannelGone
+		return layer.ErrChannelGone, nil
 	case age >= expiry:
 		m.stats.Accepted++
 		m.stats.Dropped[layer.DropExpired]++
 	case len(c.waiting) > 0:
-		if err := r.handedOver(c); err != nil {
-			return err
-		}
+		return nil, r.handedOver(c)
 	case c.full():
-		want = layer.ErrChannelFull
+		return layer.ErrChannelFull, nil
 	default:
 		r.queued(c, age, false)
 	}
-	if !errors.Is(got, want) {
-		return fmt.Errorf("Put returned %v, want %v", got, want)
+	return nil, nil
+}
+
+// fanAll puts several messages together. Where several receivers wait there are
+// no more messages than these: who of them gets the others would depend on who
+// wakes up first.
+func (r *run) fanAll(st step) error {
+	m := &r.model
+	count, room := st.n+1, 1
+	if c := m.channels[st.channel]; c != nil && len(c.waiting) > 1 {
+		count = min(count, len(c.waiting))
+	} else if c != nil && len(c.waiting) == 1 {
+		room = r.rooms[c.waiting[0]]
+	}
+	messages := make([]layer.Message, count)
+	for i := range messages {
+		messages[i] = numbered(int(r.sent) + 1 + i)
+	}
+	fan := r.set.FanAll(messages, st.d)
+	taken, got := fan.PutAll(st.channel, r.refs[st.channel])
+	before, last := m.stats.Accepted, r.sent+int64(count)
+	var want error
+	wantTaken := 0
+	for ; wantTaken < count && want == nil; wantTaken++ {
+		var err error
+		if want, err = r.wasPut(st.channel, st.d); err != nil {
+			return err
+		}
+	}
+	if want != nil {
+		wantTaken--
+	}
+	r.sent = last
+	m.stats.Fanned += m.stats.Accepted - before
+	if room > 1 { // the one who waited took as many as there was room for
+		c := m.channels[st.channel]
+		if more := min(room-1, len(c.unread)); more > 0 {
+			c.unread, c.asked = c.unread[more:], true
+			m.stats.Received += uint64(more)
+		}
+	}
+	if taken != wantTaken || !errors.Is(got, want) {
+		return fmt.Errorf("PutAll of %d returned %d and %v, want %d and %v", count, taken, got, wantTaken, want)
 	}
 	return nil
 }
@@ -330,6 +381,7 @@ func (r *run) receive(st step) error {
 			ctx, cancel := context.WithCancel(r.t.Context())
 			r.cancels = append(r.cancels, cancel)
 			r.results = append(r.results, make(chan result, 1))
+			r.rooms = append(r.rooms, room)
 			go func() {
 				buf := make([]layer.Message, room)
 				_, err := r.set.ReceiveBatch(ctx, st.channel, buf)

@@ -136,7 +136,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			channels := []string{specific, "second!one", normal, "other"}
 			for ctx.Err() == nil {
 				channel := channels[rand.IntN(len(channels))]
-				switch rand.IntN(14) {
+				switch rand.IntN(15) {
 				case 0:
 					_ = s.Open(specific)
 					_ = s.Open("second!one")
@@ -155,6 +155,9 @@ func TestEverythingAtOnce(t *testing.T) {
 					ref := s.Ref(channel)
 					runtime.Gosched()
 					_ = fan.Put(channel, ref)
+				case 10:
+					fan := s.FanAll([]layer.Message{numbered(1), numbered(2), numbered(3)}, 0)
+					_, _ = fan.PutAll(channel, s.Ref(channel))
 				case 8:
 					s.Notify(channel, numbered(2))
 				case 9:

@@ -8,7 +8,6 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
-	"github.com/channellayer/channellayer/layer/mailbox"
 )
 
 // Send implements [layer.Layer]. To a channel of this process it needs no
@@ -188,40 +187,20 @@ func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Messa
 // false in JSON, encrypted: 7 bytes for one, and 4 bytes for 3 of these.
 func (l *PubSub) mostWire() int { return 10*l.options.MaxMessageSize + 4096 }
 
-// arrivedOwn takes what was published to one channel of this process.
-func (l *PubSub) arrivedOwn(channel string, body []byte, oversize int) {
-	if msg, ok := l.decode(channel, body, oversize); ok {
-		l.taken(channel, l.mailboxes.Put(channel, msg))
-	}
-}
-
-// arrived takes what was published to a group or a normal channel.
-func (l *PubSub) arrived(topic string, body []byte, oversize int) {
-	group, isGroup := l.groupOf(topic)
-	if !isGroup {
-		l.arrivedOwn(topic, body, oversize)
-		return
-	}
-	msg, ok := l.decode(group, body, oversize)
-	if !ok {
-		return
-	}
-	fan := l.mailboxes.Fan(msg, 0)
-	for channel, ref := range l.groups.MembersWith(group) {
-		ref, _ := ref.(mailbox.Ref)
-		l.taken(channel, fan.Put(channel, ref))
-	}
-}
-
 // taken counts a message that a mailbox did not take.
 func (l *PubSub) taken(channel string, err error) {
-	switch err {
-	case nil:
-	case layer.ErrChannelFull:
-		l.drop(layer.DropFull, channel, 1)
-	default: // released, or the layer was closed
-		l.drop(layer.DropClosed, channel, 1)
+	if err != nil {
+		l.refused(channel, err, 1)
 	}
+}
+
+// refused counts messages that a mailbox did not take.
+func (l *PubSub) refused(channel string, err error, count int) {
+	reason := layer.DropClosed // the channel was released, or the layer closed
+	if err == layer.ErrChannelFull {
+		reason = layer.DropFull
+	}
+	l.drop(reason, channel, count)
 }
 
 func isNotSent(err error) bool { return errors.Is(err, layer.ErrNotSent) }

@@ -151,8 +151,12 @@ func (c command) append(b []byte) []byte {
 
 var errDeaf = errors.New("what this process published to itself did not come back")
 
-// read reads until the connection fails.
+// read reads until the connection fails. Before it waits for more, it hands over
+// what it has read.
 func (s *subscriber) read(c *pubsubConn) error {
+	d := newDelivery(s.h.l)
+	c.beforeRead = d.deliver
+	defer d.deliver()
 	for {
 		p, err := c.push()
 		if err != nil {
@@ -162,16 +166,18 @@ func (s *subscriber) read(c *pubsubConn) error {
 		case "message":
 			// What comes before the answer to the latest SUBSCRIBE is of an
 			// earlier subscription, which has ended.
-			if topic := string(p.name); s.confirmedNow(topic) {
-				s.h.l.arrived(topic, p.payload, p.oversize)
+			if s.confirmedNow(p.name) {
+				d.add(p.name, false, p.payload, p.oversize)
 			}
 		case "pmessage":
 			if string(p.name) == s.h.l.echoChannel {
+				d.deliver()
 				s.echoed(string(p.payload))
 			} else {
-				s.h.l.arrivedOwn(string(p.name), p.payload, p.oversize)
+				d.add(p.name, true, p.payload, p.oversize)
 			}
 		default: // pong, subscribe and the like, or an error
+			d.deliver()
 			if err := s.answered(p); err != nil {
 				return err
 			}

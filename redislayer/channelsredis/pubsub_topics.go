@@ -117,10 +117,10 @@ func (s *subscriber) wait(ctx context.Context, t *topic) error {
 }
 
 // confirmedNow reports whether there is a subscription, which is confirmed.
-func (s *subscriber) confirmedNow(name string) bool {
+func (s *subscriber) confirmedNow(name []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.topics[name]
+	t := s.topics[string(name)]
 	if t == nil {
 		return false
 	}

@@ -28,6 +28,8 @@ type pubsubConn struct {
 	quiet   time.Duration // how long a read may hear nothing
 	most    int           // bytes of a payload
 	scratch [3][]byte     // for what is read
+
+	beforeRead func() // is called before it is waited for more to be pushed; may be nil
 }
 
 func connectPubSub(ctx context.Context, settings *redis.Options, timeout, quiet time.Duration, most int) (*pubsubConn, error) {
@@ -62,6 +64,9 @@ type quietReader struct{ c *pubsubConn }
 const stallGrace = 250 * time.Millisecond
 
 func (r quietReader) Read(b []byte) (n int, err error) {
+	if r.c.beforeRead != nil {
+		r.c.beforeRead()
+	}
 	for _, wait := range []time.Duration{r.c.quiet, stallGrace} {
 		if err := r.c.Net.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
