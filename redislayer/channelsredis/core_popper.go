@@ -63,10 +63,11 @@ type entry struct {
 }
 
 // A pop waits at the server for so long: a connection that says nothing for
-// longer than that, and the grace, is deaf, and another is made.
+// longer than that, and the grace, is deaf, and another is made. Together with
+// stallGrace these are two seconds.
 const (
 	popBlock = time.Second
-	popGrace = time.Second
+	popGrace = time.Second - stallGrace
 
 	popSeconds = int(popBlock / time.Second)
 )
@@ -316,13 +317,18 @@ func (p *popper) popOld(conn *redisconn.Conn, keys []string, count int) (key str
 }
 
 // ask makes a round trip whose reply is a list, or nil. What was popped is on the
-// way only: for as long as it comes, however slowly, it is waited for.
+// way only: for as long as it comes, however slowly, it is waited for, and where
+// this process stood still until the deadline had passed, it is there.
 func (p *popper) ask(conn *redisconn.Conn, words ...any) ([]any, error) {
 	p.out = resp.AppendRequest(p.out[:0], words...)
 	if err := conn.Pipe.Write(p.out, popBlock+popGrace); err != nil {
 		return nil, err
 	}
 	reply, err := conn.Pipe.FetchSlowly(popBlock + popGrace)
+	if resp.IsTimeout(err) {
+		conn.Pipe.Extend(stallGrace)
+		reply, err = conn.Pipe.FetchSlowly(popBlock + popGrace)
+	}
 	if err != nil {
 		return nil, err
 	}
