@@ -21,6 +21,9 @@ type Options struct {
 	SerializerFormat string
 	NoRandomPrefix   bool // random_prefix_length is 0
 
+	// In place of Hosts, the setting in Python's words.
+	HostsSource Source
+
 	// In place of Hosts, host:port of the sentinels that know where the server
 	// is, and its name with them.
 	Sentinels  []string
@@ -29,6 +32,9 @@ type Options struct {
 
 func (o Options) settings() map[string]any {
 	s := map[string]any{"hosts": o.Hosts}
+	if o.HostsSource != "" {
+		s["hosts"] = string(o.HostsSource)
+	}
 	if o.Sentinels != nil {
 		var sentinels [][]string
 		for _, addr := range o.Sentinels {
@@ -147,6 +153,15 @@ func (l *Layer) GroupSend(group string, message any) {
 // TryGroupSend is GroupSend that returns what Python raised.
 func (l *Layer) TryGroupSend(group string, message any) error {
 	return l.Try("group_send", map[string]any{"group": group, "message": tagged(message)})
+}
+
+// Capacity is what Core's get_capacity says of a channel.
+func (l *Layer) Capacity(channel string) (capacity int) {
+	l.p.tb.Helper()
+	result, err := l.call("capacity", map[string]any{"channel": channel})
+	l.p.must("get_capacity", err)
+	l.p.must("get_capacity", json.Unmarshal(result, &capacity))
+	return capacity
 }
 
 // Flush flushes the layer.

@@ -68,9 +68,14 @@ class Ops:
             from channels_redis.core import RedisChannelLayer as Layer
         else:
             from channels_redis.pubsub import RedisPubSubChannelLayer as Layer
+        if isinstance(options["hosts"], str):
+            options["hosts"] = eval(options["hosts"])
         name = str(next(serial))
         layers[name] = Layer(**options)
         return name
+
+    async def capacity(self, layer, channel):
+        return layers[layer].get_capacity(channel)
 
     async def new_channel(self, layer, prefix):
         return await (layers[layer].new_channel(prefix) if prefix else layers[layer].new_channel())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,8 +65,10 @@ type Options struct {
 	Capacity int
 
 	// ChannelCapacity overrides Capacity for the channels whose names match.
-	// The first rule that matches counts. [path.Match] has no regular
-	// expressions, which channels_redis takes besides globs.
+	// The first rule that matches counts. Patterns are the globs of
+	// channels_redis: besides what [layer.CapacityRule] has, "[!a-z]" is one
+	// character that is not in the set. There are no regular expressions, which
+	// channels_redis takes too.
 	ChannelCapacity []layer.CapacityRule
 
 	// SymmetricEncryptionKeys, if there are any, encrypt all messages (Fernet:
@@ -123,7 +126,7 @@ type Options struct {
 // the option.
 func (o Options) limits() (layer.Limits, error) {
 	limits, err := layer.Limits{
-		Capacity: o.Capacity, CapacityRules: o.ChannelCapacity,
+		Capacity: o.Capacity, CapacityRules: globs(o.ChannelCapacity),
 		Expiry: o.Expiry, GroupExpiry: o.GroupExpiry, MaxMessageSize: o.MaxMessageSize,
 	}.WithDefaults()
 	var bad *layer.Error
@@ -131,6 +134,15 @@ func (o Options) limits() (layer.Limits, error) {
 		bad.Op, bad.Name = "channelsredis options", strings.Replace(bad.Name, "CapacityRules", "ChannelCapacity", 1)
 	}
 	return limits, err
+}
+
+// globs are rules with Python's globs in the words of [path.Match].
+func globs(rules []layer.CapacityRule) []layer.CapacityRule {
+	rules = slices.Clone(rules)
+	for i, rule := range rules {
+		rules[i].Pattern = strings.ReplaceAll(rule.Pattern, "[!", "[^")
+	}
+	return rules
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -157,6 +169,9 @@ func (o Options) withDefaults() (Options, error) {
 		if key == "" {
 			return o, badOption(fmt.Sprintf("SymmetricEncryptionKeys[%d]", i), "it is empty")
 		}
+	}
+	if custom, ok := o.SerializerFormat.(CustomSerializer); ok && (custom.Marshal == nil || custom.Unmarshal == nil) {
+		return o, badOption("SerializerFormat", "a CustomSerializer needs Marshal and Unmarshal")
 	}
 	o.Capacity, o.ChannelCapacity = limits.Capacity, limits.CapacityRules
 	o.Expiry, o.GroupExpiry, o.MaxMessageSize = limits.Expiry, limits.GroupExpiry, limits.MaxMessageSize

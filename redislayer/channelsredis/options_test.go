@@ -28,7 +28,9 @@ func TestBadOptions(t *testing.T) {
 		`"Timeout": layer: invalid option: -1ns is negative`:                                   {Hosts: hosts, Timeout: -time.Nanosecond},
 		`"RandomPrefixLength": layer: invalid option: -2 is negative`:                          {Hosts: hosts, RandomPrefixLength: -2},
 		`"RandomPrefixLength": layer: invalid option: 2000 is above 1024`:                      {Hosts: hosts, RandomPrefixLength: 2000},
-		`"SymmetricEncryptionKeys[1]": layer: invalid option: it is empty`:                     {Hosts: hosts, SymmetricEncryptionKeys: []string{"a", ""}},
+		`"SerializerFormat": layer: invalid option: a CustomSerializer needs Marshal and Unmarshal`: {
+			Hosts: hosts, SerializerFormat: channelsredis.CustomSerializer{Marshal: func(map[string]any) ([]byte, error) { return nil, nil }}},
+		`"SymmetricEncryptionKeys[1]": layer: invalid option: it is empty`: {Hosts: hosts, SymmetricEncryptionKeys: []string{"a", ""}},
 	} {
 		_, err := channelsredis.NewCore(options)
 		require.ErrorIs(t, err, layer.ErrInvalidOption)
