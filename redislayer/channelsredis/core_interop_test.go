@@ -211,34 +211,6 @@ func TestInteropCoreValues(t *testing.T) {
 	})
 }
 
-// While keys are being changed, either side may be ahead.
-func TestInteropCoreRotation(t *testing.T) {
-	overCore(t, pypeer.Options{}, func(t *testing.T, b *coreBus) {
-		if b.config.Keys == nil {
-			t.Skip("there is no key to change")
-		}
-		b.record(t, "keys in another order", goToPython)
-		b.record(t, "keys in another order", pythonToGo)
-		b.config.Keys = []string{"an older key", "a key"}
-		ahead := b.open(t, channelsredis.Options{})
-		ours, theirs := newOwn(t, ahead), b.theirs.NewChannel()
-		b.theirs.Send(ours, map[string]any{"type": "test.note", "n": 1})
-		require.Equal(t, int64(1), next(t, ahead, ours).Int("n"))
-		require.NoError(t, ahead.Send(t.Context(), theirs, note(2)))
-		require.Equal(t, int64(2), b.theirs.Receive(theirs, patience)["n"])
-
-		// With one of the keys only, what the other encrypted is dropped and
-		// counted, and the rest arrives.
-		b.config.Keys = []string{"an older key"}
-		behind := b.open(t, channelsredis.Options{})
-		own := newOwn(t, behind)
-		b.theirs.Send(own, map[string]any{"type": "test.note", "n": 3})
-		require.NoError(t, ahead.Send(t.Context(), own, note(4)))
-		require.Equal(t, int64(4), next(t, behind, own).Int("n"))
-		require.Equal(t, uint64(1), behind.Stats().Dropped[layer.DropUndecodable])
-	})
-}
-
 func TestInteropCoreUntyped(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{})
 	c, err := channelsredis.OpenCore(t.Context(), []string{server.URL()}, channelsredis.Options{})

@@ -48,16 +48,26 @@
 //	    "serializer_format": "json",                          SerializerFormat: channelsredis.JSON{},
 //	}                                                     })
 //
-// A server that Sentinel finds is given as a client, to [NewCore] or [NewPubSub]:
+// Each entry of "hosts" has its counterpart, a URL for [OpenCore] and
+// [OpenPubSub], or a client for [NewCore] and [NewPubSub]:
 //
-//	# Django
-//	"hosts": [{"sentinels": [("s1", 26379), ("s2", 26379)], "master_name": "bus"}]
+//	# Django                                              // Go
+//	(no hosts)                                            "redis://localhost:6379"
+//	"redis://user:secret@a:6379/1"                        the same
+//	"redis://a:6379?db=1"                                 the same
+//	"unix:///run/redis.sock?db=1"                         the same
+//	"rediss://a:6379?ssl_cert_reqs=none"                  "rediss://a:6379?skip_verify=true"
+//	{"address": "redis://a:6379/1"}                       "redis://a:6379/1"
+//	("a", 6379)                                           "redis://a:6379"
+//	{"host": "a", "port": 6379, "db": 1,                  redis.NewClient(&redis.Options{Addr: "a:6379", DB: 1,
+//	 "username": "user", "password": "secret"}                Username: "user", Password: "secret"})
+//	{"sentinels": [("s1", 26379), ("s2", 26379)],         redis.NewFailoverClient(&redis.FailoverOptions{
+//	 "master_name": "bus"}                                    MasterName: "bus", SentinelAddrs: []string{"s1:26379", "s2:26379"}})
 //
-//	// Go
-//	client := redis.NewFailoverClient(&redis.FailoverOptions{
-//		MasterName: "bus", SentinelAddrs: []string{"s1:26379", "s2:26379"},
-//	})
-//	bus, err := channelsredis.NewCore(channelsredis.Options{Hosts: []redis.UniversalClient{client}})
+// What else redis-py takes in a URL, such as socket_timeout or
+// health_check_interval, is an error here, which names it: leave it out.
+// Patterns of channel_capacity are the same globs; one that is a regular
+// expression in Django is written as globs here.
 //
 // # Messages
 //
@@ -131,7 +141,8 @@
 // what Go sends; Python's go to one channel by way of two hosts.
 //
 // After a restart of Redis, or a failover, a process writes the memberships of
-// its own channels again. Memberships of other channels that it began it writes
+// its own channels again, as it began them: also one that somebody else, such as
+// Python, has ended meanwhile. Memberships of other channels that it began it writes
 // only where Redis has lost the group, or all that the process's own channels had
 // there; Redis does not tell that such a channel has left elsewhere meanwhile, so
 // after a loss it may be a member again, until its membership would have expired.
@@ -144,6 +155,10 @@
 // replica that had fallen behind, has lost what was sent since, and has again what
 // was taken since: that may be received twice. Nothing on the wire tells it from what
 // is new.
+//
+// Keys that were deleted while Redis ran, by FLUSHALL, by flush on Python's side or
+// by eviction (see maxmemory-policy), are not written again: nothing tells one from
+// the other. A Redis that holds a bus should not evict.
 //
 // A prefix that NewChannel was given costs a queue to read on each host, until it
 // has had no channel for Expiry and some seconds: prefixes should be few.
@@ -179,6 +194,11 @@
 // gets to all its members but those with such a key. When Redis is out of memory
 // (with maxmemory-policy noeviction), what would need some is refused
 // ([layer.ErrNotSent]); receiving, and leaving groups, go on.
+//
+// With SymmetricEncryptionKeys, all hosts' clocks must agree within a minute: a
+// token from further in the future, or older than Expiry and ten seconds, is not
+// opened. It is dropped here ([layer.DropUndecodable]), and raises in Python's
+// receive.
 //
 // A Redis that is shared with Python needs 6.2 or newer. From 7.0 on a reader
 // takes messages in one command (BZMPOP), before that in two. channels_redis
