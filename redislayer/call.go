@@ -2,7 +2,6 @@ package redislayer
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -34,8 +33,7 @@ func (s *session) claimOrEnqueue(o *op, may bool) (*conn, error) {
 		s.mu.Unlock()
 		return nil, err
 	}
-	s.queued = append(s.queued, o)
-	nudge := len(s.queued) == 1 && s.turn == turnFree // who has the turn looks
+	nudge := s.queued.Add(o) && s.turn == turnFree // who has the turn looks
 	s.mu.Unlock()
 	if nudge {
 		s.nudge()
@@ -89,7 +87,7 @@ const maxCallNow = 16 << 10
 // it leaves the rest to the session's goroutine, and reports false: the
 // operation is then as if it had been queued, and taken.
 func (s *session) callNow(ctx context.Context, c *conn, o *op, w *caller.Caller) bool {
-	o.taken, o.done = true, nil
+	o.done = nil
 	s.begin()
 	calls := s.plan([]*op{o})
 	interrupted := false
@@ -117,26 +115,9 @@ func (s *session) callNow(ctx context.Context, c *conn, o *op, w *caller.Caller)
 	return true
 }
 
-// withdraw takes an operation back, unless it was taken off the queue. There it
-// stays until more than half of what is queued is such: many callers may leave
-// at once.
+// withdraw takes an operation back, unless it was taken off the queue.
 func (s *session) withdraw(o *op) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o.taken {
-		return false
-	}
-	o.left = true
-	if s.left++; 2*s.left > len(s.queued) {
-		s.dropLeftLocked()
-	}
-	return true
-}
-
-// dropLeftLocked takes what was withdrawn off the queue.
-func (s *session) dropLeftLocked() {
-	if s.left > 0 {
-		s.queued = slices.DeleteFunc(s.queued, func(o *op) bool { return o.left })
-		s.left = 0
-	}
+	return s.queued.Withdraw(o)
 }

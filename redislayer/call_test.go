@@ -158,7 +158,7 @@ func TestManyCallersLeave(t *testing.T) {
 	}
 	took := time.Since(began)
 	s.mu.Lock()
-	kept := len(s.queued)
+	kept := s.queued.Len()
 	s.mu.Unlock()
 	s.release(nil, nil)
 	for i := 7; i < many; i += 1000 {

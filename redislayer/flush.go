@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
@@ -19,8 +20,8 @@ type op struct {
 	score string // opBack: when the message was accepted
 	count int    // opWait and opLeave: of receivers; opReset: the mark
 
-	taken bool // off the queue; guarded by session.mu
-	left  bool // its caller waits no more: it is not to be done; guarded by session.mu
+	caller.Place // in session.queued
+
 	err   error
 	maybe bool          // beside an error: the server may have run it
 	done  chan struct{} // nil if nobody waits

@@ -39,7 +39,7 @@ func TestGroupsFailAlone(t *testing.T) {
 			require.Eventually(t, func() bool {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				return len(s.queued) == len(groups)
+				return s.queued.Len() == len(groups)
 			}, 10*time.Second, time.Millisecond)
 			s.release(nil, nil)
 			senders.Wait()

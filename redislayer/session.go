@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
@@ -28,9 +29,7 @@ type session struct {
 	sealer *sealer
 
 	mu      sync.Mutex
-	queued  []*op // newest last
-	left    int   // of them, those whose callers have left
-	spare   []*op // is empty, and serves as the next queue
+	queued  caller.Queue[*op]
 	down    error // why the last attempt to connect failed; calls fail at once
 	closing bool
 	wake    chan struct{} // has room for one
@@ -251,9 +250,8 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 		}
 		s.lastGood = time.Now()
 		if n := len(w.ops); n > 1 {
-			clear(w.ops)
 			s.mu.Lock()
-			s.spare = w.ops[:0]
+			s.queued.Reuse(w.ops)
 			s.mu.Unlock()
 			// Those whose calls have just returned may call again at once.
 			s.await(n)
@@ -278,7 +276,7 @@ func (s *session) giveUp(w work, err error) {
 func (s *session) await(served int) {
 	for had := -1; ; {
 		s.mu.Lock()
-		n := len(s.queued)
+		n := s.queued.Len()
 		s.mu.Unlock()
 		if n >= served && had >= 0 || n == had {
 			return
@@ -305,12 +303,7 @@ func (s *session) fail(cause error) {
 	}
 	s.mu.Lock()
 	s.down = err
-	s.dropLeftLocked()
-	ops := s.queued
-	s.queued = nil
-	for _, o := range ops {
-		o.taken = true
-	}
+	ops := s.queued.TakeAll()
 	s.mu.Unlock()
 	s.finish(ops, err)
 }

@@ -19,7 +19,7 @@ const (
 // to do before its operation.
 func (s *session) claimLocked() *conn {
 	if s.turn != turnFree || s.conn == nil || s.closing || s.down != nil || s.broken != nil ||
-		len(s.queued) > 0 || len(s.dirty) > 0 || len(s.pending) > 0 ||
+		s.queued.Len() > 0 || len(s.dirty) > 0 || len(s.pending) > 0 ||
 		s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
 		return nil
 	}
@@ -33,7 +33,7 @@ func (s *session) release(pending []*call, broken error) {
 	s.mu.Lock()
 	s.turn = turnFree
 	s.pending, s.broken = pending, broken
-	nudge := s.wanted || s.closing || broken != nil || len(pending) > 0 || len(s.queued) > 0 || len(s.dirty) > 0
+	nudge := s.wanted || s.closing || broken != nil || len(pending) > 0 || s.queued.Len() > 0 || len(s.dirty) > 0
 	s.wanted = false
 	s.mu.Unlock()
 	if nudge {
@@ -67,18 +67,11 @@ func (s *session) take(due bool) (w work) {
 	}
 	w = work{closing: s.closing, pending: s.pending}
 	s.pending = nil
-	s.dropLeftLocked()
-	n, bytes := 0, 0
-	for n < len(s.queued) && n < maxFlushOps && (n == 0 || bytes+len(s.queued[n].body) <= maxFlushBytes) {
-		bytes += len(s.queued[n].body)
-		s.queued[n].taken = true
-		n++
-	}
-	w.ops = s.queued[:n:n]
-	s.queued = s.queued[n:]
-	if len(s.queued) == 0 {
-		s.queued, s.spare = s.spare, nil
-	}
+	bytes := 0
+	w.ops = s.queued.Take(func(before int, o *op) bool {
+		bytes += len(o.body)
+		return before == 0 || before < maxFlushOps && bytes <= maxFlushBytes
+	})
 	for g := range s.dirty {
 		if len(w.groups) == groupBatch {
 			break

@@ -2,7 +2,6 @@ package channelsredis
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -28,9 +27,9 @@ type op struct {
 	unused  error   // opFan: why some of the queues got nothing
 	count   int64   // opUnblock, opEnd
 
-	taken bool          // guarded by writer.mu
-	done  chan struct{} // nil if nobody waits
-	then  func(*op)     // is told the result, on the writer's goroutine
+	caller.Place               // in writer.queued
+	done         chan struct{} // nil if nobody waits
+	then         func(*op)     // is told the result, on the writer's goroutine
 }
 
 type opKind byte
@@ -81,8 +80,7 @@ func (w *writer) claimOrEnqueue(o *op, may bool) (*redisconn.Conn, error) {
 		w.mu.Unlock()
 		return nil, err
 	}
-	w.queued = append(w.queued, o)
-	nudge := len(w.queued) == 1 && w.turn == turnFree // who has the turn looks
+	nudge := w.queued.Add(o) && w.turn == turnFree // who has the turn looks
 	w.mu.Unlock()
 	if nudge {
 		w.nudge()
@@ -140,10 +138,5 @@ func inTime(err error) error {
 func (w *writer) withdraw(o *op) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.Index(w.queued, o)
-	if o.taken || i < 0 {
-		return false
-	}
-	w.queued = slices.Concat(w.queued[:i], w.queued[i+1:])
-	return true
+	return w.queued.Withdraw(o)
 }

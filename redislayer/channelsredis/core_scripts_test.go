@@ -80,7 +80,7 @@ func TestCoreLeavesWhenMemoryIsFull(t *testing.T) {
 	queued := func() int {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return len(w.queued)
+		return w.queued.Len()
 	}
 	busy := func() bool {
 		w.mu.Lock()

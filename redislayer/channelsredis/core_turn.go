@@ -28,7 +28,7 @@ const maxCallNow = 16 << 10
 // to do before its operation.
 func (w *writer) claimLocked(o *op) *redisconn.Conn {
 	if w.turn != turnFree || w.conn == nil || w.closing || w.down != nil || w.broken != nil ||
-		w.wanted || len(w.queued) > 0 || len(w.pending) > 0 || o.size() > maxCallNow {
+		w.wanted || w.queued.Len() > 0 || len(w.pending) > 0 || o.size() > maxCallNow {
 		return nil
 	}
 	w.turn = turnCaller
@@ -40,7 +40,7 @@ func (w *writer) claimLocked(o *op) *redisconn.Conn {
 // rest to the writer's goroutine, and reports false: the operation is then as
 // if it had been queued, and taken.
 func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait *caller.Caller) bool {
-	o.taken, o.done = true, nil
+	o.done = nil
 	calls := w.plan([]*op{o})
 	interrupted := false
 	err := w.send(conn, calls)
@@ -75,7 +75,7 @@ func (w *writer) release(pending []*call, broken error) {
 	w.mu.Lock()
 	w.turn = turnFree
 	w.pending, w.broken = pending, broken
-	nudge := w.wanted || w.closing || broken != nil || len(pending) > 0 || len(w.queued) > 0 ||
+	nudge := w.wanted || w.closing || broken != nil || len(pending) > 0 || w.queued.Len() > 0 ||
 		!w.pruning && len(w.filled) > 0
 	w.mu.Unlock()
 	if nudge {
@@ -108,17 +108,12 @@ func (w *writer) take(due bool) work {
 		w.pending, w.broken = nil, nil
 		return next
 	}
-	n, bytes := 0, 0
-	for n < len(w.queued) && n < maxRoundOps && (n == 0 || bytes+w.queued[n].size() <= maxRoundBytes) {
-		bytes += w.queued[n].size()
-		w.queued[n].taken = true
-		n++
-	}
-	next := work{ops: w.queued[:n:n], closing: w.closing, idle: n == 0 && !due}
-	w.queued = w.queued[n:]
-	if len(w.queued) == 0 {
-		w.queued = nil
-	}
+	bytes := 0
+	ops := w.queued.Take(func(before int, o *op) bool {
+		bytes += o.size()
+		return before == 0 || before < maxRoundOps && bytes <= maxRoundBytes
+	})
+	next := work{ops: ops, closing: w.closing, idle: len(ops) == 0 && !due}
 	if next.idle && !w.closing {
 		w.turn, w.pruning = turnFree, len(w.filled) > 0
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
 // writer is all that a Core writes to one host, on one connection. A caller that
@@ -29,7 +30,7 @@ type writer struct {
 	log      *slog.Logger
 
 	mu       sync.Mutex
-	queued   []*op // newest last
+	queued   caller.Queue[*op]
 	down     error // why the last attempt to connect failed; calls fail at once
 	closing  bool
 	lostFrom time.Time // since when messages may have been lost, or zero
@@ -309,7 +310,7 @@ func (w *writer) serve(ctx context.Context, conn *redisconn.Conn) error {
 func (w *writer) await(served int) {
 	for had := -1; ; {
 		w.mu.Lock()
-		n := len(w.queued)
+		n := w.queued.Len()
 		w.mu.Unlock()
 		if n >= served && had >= 0 || n == had {
 			return
@@ -327,8 +328,7 @@ func (w *writer) fail(cause error) {
 	}
 	w.mu.Lock()
 	w.down = err
-	ops := w.queued
-	w.queued = nil
+	ops := w.queued.TakeAll()
 	w.mu.Unlock()
 	for _, o := range ops {
 		o.finish(err)

@@ -2,7 +2,6 @@ package channelsredis
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -19,8 +18,9 @@ type publish struct {
 	ask     bool // publishes nothing: how many receivers are there?
 
 	// Guarded by publisher.mu.
-	published bool // the server has run it, and the echo has not come yet
-	stray     bool // the caller has gone, while it was under way
+	caller.Place      // in publisher.queued
+	published    bool // the server has run it, and the echo has not come yet
+	stray        bool // the caller has gone, while it was under way
 
 	// Results.
 	receivers int64
@@ -107,8 +107,7 @@ func (p *publisher) claimOrEnqueue(m *publish) (*pubsubConn, error) {
 }
 
 func (p *publisher) enqueueLocked(m *publish) {
-	p.queued = append(p.queued, m)
-	if p.turn == turnFree { // who has the turn looks
+	if p.queued.Add(m); p.turn == turnFree { // who has the turn looks
 		nudge(p.wake)
 	}
 }
@@ -138,8 +137,7 @@ const (
 func (p *publisher) leave(m *publish) left {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.queued, m); i >= 0 {
-		p.queued = slices.Concat(p.queued[:i], p.queued[i+1:])
+	if p.queued.Withdraw(m) {
 		return leftQueue
 	}
 	if len(m.done) > 0 {

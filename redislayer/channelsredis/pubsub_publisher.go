@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
@@ -29,7 +30,7 @@ type publisher struct {
 	h *pubsubHost
 
 	mu      sync.Mutex
-	queued  []*publish
+	queued  caller.Queue[*publish]
 	down    error // why the last attempt to connect failed: calls fail at once
 	closing bool
 	lost    serverConn  // a connection that failed and may not have ended at the server
@@ -144,8 +145,8 @@ func (p *publisher) fails(c *pubsubConn) {
 // again. It reports whether the publisher is to end.
 func (p *publisher) failQueued(err error) (closing bool) {
 	p.mu.Lock()
-	queued := p.queued
-	p.queued, p.down = nil, err
+	queued := p.queued.TakeAll()
+	p.down = err
 	closing = p.closing
 	p.mu.Unlock()
 	p.finish(err, false, queued...)
@@ -186,7 +187,7 @@ func (p *publisher) serve(c *pubsubConn) error {
 func (p *publisher) await(served int) {
 	for had := -1; served > 1; {
 		p.mu.Lock()
-		n := len(p.queued)
+		n := p.queued.Len()
 		p.mu.Unlock()
 		if n >= served || n == had {
 			return

@@ -16,7 +16,7 @@ import (
 // to do before its message, and no echo after it.
 func (p *publisher) claimLocked(m *publish) *pubsubConn {
 	if p.turn != turnFree || p.conn == nil || p.closing || p.down != nil || p.broken != nil ||
-		p.wanted || len(p.queued) > 0 || p.pending != nil ||
+		p.wanted || p.queued.Len() > 0 || p.pending != nil ||
 		m.channel == "" || m.echo || m.ask || len(m.body) > maxCallNow {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (p *publisher) release(pending *publish, broken error) {
 	p.mu.Lock()
 	p.turn = turnFree
 	p.pending, p.broken = pending, broken
-	wanted := p.wanted || p.closing || broken != nil || pending != nil || len(p.queued) > 0
+	wanted := p.wanted || p.closing || broken != nil || pending != nil || p.queued.Len() > 0
 	p.mu.Unlock()
 	if wanted {
 		nudge(p.wake)
@@ -105,15 +105,12 @@ func (p *publisher) take() publishing {
 		p.pending, p.broken = nil, nil
 		return next
 	}
-	n, size := 0, 0
-	for n < len(p.queued) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
-		size += len(p.queued[n].body)
-		n++
-	}
-	next := publishing{batch: p.queued[:n:n], wait: n == 0, closing: p.closing}
-	if p.queued = p.queued[n:]; len(p.queued) == 0 {
-		p.queued = nil
-	}
+	size := 0
+	batch := p.queued.Take(func(before int, m *publish) bool {
+		size += len(m.body)
+		return before == 0 || before < maxBatch && size <= maxBatchBytes
+	})
+	next := publishing{batch: batch, wait: len(batch) == 0, closing: p.closing}
 	if next.wait && !p.closing {
 		p.turn = turnFree
 	}
