@@ -179,12 +179,12 @@ func TestStormOfRoles(t *testing.T) {
 		replica := false
 		storm(t, sender, receiver, func() time.Duration {
 			if replica = !replica; replica {
-				client.SlaveOf(ctx, "127.0.0.1", "1")
+				client.ReplicaOf(ctx, "127.0.0.1", "1")
 				return 30 * time.Millisecond
 			}
-			client.SlaveOf(ctx, "NO", "ONE")
+			client.ReplicaOf(ctx, "NO", "ONE")
 			return 100 * time.Millisecond
-		}, func() { client.SlaveOf(ctx, "NO", "ONE") })
+		}, func() { client.ReplicaOf(ctx, "NO", "ONE") })
 	})
 }
 
@@ -213,7 +213,7 @@ func TestReadOnlyReplica(t *testing.T) {
 	other := openOne(t, server, channelsredis.Options{})
 	theirs := newOwn(t, other)
 	require.NoError(t, c.GroupAdd(ctx, "g", theirs))
-	require.NoError(t, client.SlaveOf(ctx, "127.0.0.1", "1").Err())
+	require.NoError(t, client.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	for what, call := range map[string]func() error{
 		"Send":      func() error { return c.Send(ctx, theirs, note(1)) },
 		"GroupSend": func() error { return c.GroupSend(ctx, "g", note(1)) },
@@ -225,7 +225,7 @@ func TestReadOnlyReplica(t *testing.T) {
 		require.ErrorIs(t, err, layer.ErrUnavailable, what)
 		require.ErrorContains(t, err, "READONLY", what)
 	}
-	require.NoError(t, client.SlaveOf(ctx, "NO", "ONE").Err())
+	require.NoError(t, client.ReplicaOf(ctx, "NO", "ONE").Err())
 	soon(t, "the message to be sent", func() bool { return c.Send(ctx, theirs, note(2)) == nil })
 	require.Equal(t, int64(2), next(t, other, theirs).Int("n"))
 	silent(t, other, theirs)
