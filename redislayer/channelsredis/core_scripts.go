@@ -22,8 +22,9 @@ var (
 	pruneScript = loadScript("prune")
 	backScript  = loadScript("back")
 	endScript   = loadScript("end")
+	checkScript = loadScript("check")
 
-	coreScripts = []script{sendScript, fanScript, groupScript, pruneScript, backScript, endScript}
+	coreScripts = []script{sendScript, fanScript, groupScript, pruneScript, backScript, endScript, checkScript}
 )
 
 func loadScript(name string) script {

@@ -153,6 +153,9 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	if err := loadScripts(ctx, conn); err != nil {
 		return err
 	}
+	if err := w.checkRights(ctx, conn); err != nil {
+		return err
+	}
 	if !same {
 		w.clockAt = 0
 	}

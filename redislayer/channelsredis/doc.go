@@ -165,6 +165,7 @@
 //
 // The user at Redis needs, for the keys under the prefix, all commands on them and
 // scripts, and INFO, TIME, SCAN (to flush), CLIENT ID, CLIENT KILL and CLIENT UNBLOCK.
+// What is missing is told when the layer is opened, but for SCAN.
 //
 // Python readers move what they read to a second key, named "$inflight", and
 // remove it there when they have it. What a reader that crashed has left there

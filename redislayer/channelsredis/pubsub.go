@@ -172,8 +172,12 @@ func (l *PubSub) waitConnected(ctx context.Context) error {
 	for _, h := range l.hosts {
 		for {
 			live, cause := h.sub.connected()
-			if live {
+			ready, down := h.pub.connected()
+			if live && ready {
 				break
+			}
+			if cause == nil {
+				cause = down
 			}
 			if err := setupError(cause); err != nil {
 				return err

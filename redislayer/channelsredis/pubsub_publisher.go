@@ -10,7 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
@@ -116,6 +119,10 @@ func (p *publisher) connect(ctx context.Context) (*pubsubConn, error) {
 		c.Close()
 		return nil, err
 	}
+	if err := p.checkRights(ctx, c); err != nil {
+		c.Close()
+		return nil, err
+	}
 	p.mu.Lock()
 	p.down, p.lost = nil, serverConn{}
 	p.mu.Unlock()
@@ -132,6 +139,25 @@ func (p *publisher) endLost(ctx context.Context, c *pubsubConn) error {
 		return nil
 	}
 	return c.kill(ctx, lost.id)
+}
+
+// checkRights returns a [SetupError] if the user may not run what a publisher
+// does: to publish, and to ask who would hear of it. Nobody hears of this.
+func (p *publisher) checkRights(ctx context.Context, c *pubsubConn) error {
+	nobody := p.h.l.client
+	_, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Publish(ctx, nobody, "")
+		pipe.PubSubNumSub(ctx, nobody)
+		return nil
+	})
+	return redisconn.Explain(err)
+}
+
+// connected is whether there is a connection, and if not, why.
+func (p *publisher) connected() (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn != nil, p.down
 }
 
 // fails takes note that a connection has failed.

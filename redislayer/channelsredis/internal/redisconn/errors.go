@@ -24,7 +24,8 @@ func (e *SetupError) Unwrap() error { return e.Err }
 // Explain turns a server's refusal into a SetupError.
 func Explain(err error) error {
 	var reply redis.Error
-	if !errors.As(err, &reply) {
+	var setup *SetupError
+	if !errors.As(err, &reply) || errors.As(err, &setup) {
 		return err
 	}
 	text := reply.Error()
