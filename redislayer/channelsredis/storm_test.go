@@ -47,7 +47,7 @@ func overLayers(t *testing.T, config redistest.Config, test func(t *testing.T, s
 // when all is well again everything works. It returns how many were sent, and how
 // many of those received.
 func storm(t *testing.T, sender, receiver layer.Layer, wrong func() (again time.Duration), heal func()) (sent, received int) {
-	const senders, lasts = 4, 2 * time.Second
+	const senders, lasts = 4, time.Second
 	ctx := t.Context()
 	channel := newOwn(t, receiver)
 	soon(t, "the channel to be in its group", func() bool { return receiver.GroupAdd(ctx, "g", channel) == nil })
