@@ -74,6 +74,7 @@ var gibberish = []string{
 // What is no reply to a send leaves its outcome unknown, and harms nothing but the
 // connection that it came on.
 func TestGibberishInAnswer(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Config{})
 	ctx := t.Context()
 	var between babble
@@ -112,6 +113,7 @@ func TestGibberishInAnswer(t *testing.T) {
 
 // What is no message, where one is received, is a gap; then others come.
 func TestGibberishReceived(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Config{})
 	ctx := t.Context()
 	var between babble

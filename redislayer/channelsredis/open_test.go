@@ -54,9 +54,9 @@ func TestOpenEndsWithContext(t *testing.T) {
 	}
 }
 
-// Close waits no longer than the timeout, and leaves nothing, where a server
-// accepts and does not answer: neither by TLS, nor where it is a sentinel, whom
-// the client library asks in a way of its own.
+// Close waits no longer than the timeout where a server accepts and does not
+// answer: neither by TLS, nor where it is a sentinel, whom the client library asks
+// in a way of its own. That it leaves nothing, TestMain sees.
 func TestCloseWithSilentServer(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	addr := silentServer(t)
@@ -76,18 +76,15 @@ func TestCloseWithSilentServer(t *testing.T) {
 	for way, newClient := range clients {
 		for name, newLayer := range layers {
 			t.Run(name+" "+way, func(t *testing.T) {
-				before := goleak.IgnoreCurrent()
+				t.Parallel()
 				client := newClient()
+				defer client.Close()
 				l, err := newLayer(channelsredis.Options{Hosts: []redis.UniversalClient{client}, Timeout: timeout})
 				require.NoError(t, err)
 				began := time.Now()
 				require.ErrorIs(t, l.Send(t.Context(), "jobs", note(1)), layer.ErrUnavailable)
 				require.NoError(t, l.Close())
 				require.Less(t, time.Since(began), 1500*time.Millisecond, "to send and to close, with a timeout of %v", timeout)
-				require.NoError(t, client.Close())
-				if way != "Sentinel" { // the client library's own question to the sentinel goes on until its timeout
-					goleak.VerifyNone(t, before)
-				}
 			})
 		}
 	}
