@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/channellayer/channellayer/examples/chat/chatserver"
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis"
 )
@@ -17,12 +18,13 @@ const connectTime = 5 * time.Second
 
 // openBus makes the layer that speaks to Django's. All but the servers is the
 // same by default on both sides, so there is nothing to say that settings.py
-// says.
+// says. What is said here besides is about this process alone.
 func openBus(ctx context.Context, redisURL string, log *slog.Logger) (layer.Layer, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	bus, err := channelsredis.OpenCore(ctx, []string{redisURL}, channelsredis.Options{
-		MaxMessageSize: 64 << 10, // the chat's messages have a few kilobytes at most
+		MaxMessageSize: 64 << 10,                     // the chat's messages have a few kilobytes at most
+		OnReconnect:    chatserver.GapMessage.Type(), // who is here is asked anew then
 		Logger:         log,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/channellayer/channellayer/internal/redistest"
 	"github.com/channellayer/channellayer/internal/testneed"
 
 	// As in main_test.go: so that go test sees when what it starts has changed.
@@ -24,7 +25,7 @@ const djangoPackage = "github.com/channellayer/channellayer/examples/django"
 
 // startDjango starts the program that serves one chat from Django and from Go,
 // and returns the addresses of both, each ending in a slash.
-func startDjango(t *testing.T) (django, goChat string) {
+func startDjango(t *testing.T, flags ...string) (django, goChat string) {
 	t.Helper()
 	testneed.Programs(t, "redis-server")
 	const packages = "import channels, channels_redis, daphne, django"
@@ -36,7 +37,7 @@ func startDjango(t *testing.T) (django, goChat string) {
 		t.Fatalf("go build %s: %v\n%s", djangoPackage, err, out)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	program := exec.CommandContext(ctx, binary, "-addr", "127.0.0.1:0", "-django", "127.0.0.1:0", "-drain", "100ms")
+	program := exec.CommandContext(ctx, binary, append([]string{"-addr", "127.0.0.1:0", "-django", "127.0.0.1:0", "-drain", "100ms"}, flags...)...)
 	log := &lockedBuffer{}
 	program.Stderr = log
 	stdout, err := program.StdoutPipe()
@@ -150,4 +151,39 @@ func TestDjangoAndGoAreOneChat(t *testing.T) {
 	linus.do("leave", chromedp.Navigate("about:blank"))
 	ada.lists("Ada", "Grace")
 	grace.lists("Grace", "Ada") // a few seconds later, as he might have come back
+}
+
+// When Redis has come back with nothing, Django's page connects again by itself,
+// Go's has never lost its socket, and they hear each other as before.
+func TestDjangoAndGoMeetAgain(t *testing.T) {
+	redis := redistest.Start(t, redistest.Config{})
+	django, goChat := startDjango(t, "-redis", redis.URL())
+	b := startBrowser(t)
+	ada := b.open(t, "Ada", django)
+	ada.enterDjango("garden")
+	grace := b.open(t, "Grace", goChat+"room/garden")
+	grace.enter()
+	ada.say("Before.")
+	grace.sees("Ada", "Before.")
+	for _, w := range []*window{ada, grace} {
+		eval[bool](w, `window.sameAsBefore = true`)
+	}
+
+	redis.Kill()
+	ada.until("the loss is shown", `document.getElementById("status").dataset.state === "waiting"`)
+	ada.shoot("django-away-desktop-light")
+	redis.RestartEmpty(t)
+	grace.until("the note that something may be missing", `[...document.querySelectorAll(".note.warning")].some((e) => e.textContent === `+quote(gapNote)+`)`)
+	ada.connected()
+	ada.lists("Ada", "Grace")
+	ada.say("Do you hear me?")
+	grace.sees("Ada", "Do you hear me?")
+	grace.say("I do.")
+	ada.sees("Grace", "I do.")
+	for _, w := range []*window{ada, grace} {
+		if !eval[bool](w, `window.sameAsBefore === true`) {
+			t.Errorf("%s's page was loaded anew", w.name)
+		}
+		w.shoot("again-" + w.name + "-desktop-light")
+	}
 }
