@@ -148,7 +148,7 @@ func TestInteropCoreCancelledReceivers(t *testing.T) {
 func TestCoreRights(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{Users: []string{
 		"default on nopass ~* &* +@all",
-		"bus on >secret ~asgi* resetchannels -@all +@sortedset +@scripting +exists +pexpire +pttl +del +unlink " +
+		"bus on >secret ~asgi* resetchannels -@all +@sortedset +@scripting +type +exists +pexpire +pttl +del +unlink " +
 			"+info +time +scan +ping +client|id +client|kill +client|unblock",
 	}})
 	ctx := t.Context()

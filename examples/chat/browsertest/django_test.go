@@ -186,4 +186,5 @@ func TestDjangoAndGoMeetAgain(t *testing.T) {
 		}
 		w.shoot("again-" + w.name + "-desktop-light")
 	}
+	grace.lists("Grace", "Ada") // Ada's first socket has not answered
 }
