@@ -5,6 +5,7 @@ package resp
 
 import (
 	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -14,7 +15,8 @@ import (
 // pipe take turns, each with whole replies, so neither holds bytes that are for
 // the other. One goroutine at a time uses it.
 type Pipe struct {
-	net net.Conn
+	net    net.Conn
+	stream io.ReadWriter // reads and writes it
 
 	asking bool // every request is preceded by ASKING, whose reply nobody sees
 	asked  bool // that reply was read, and the request's own is next
@@ -26,7 +28,7 @@ type Pipe struct {
 }
 
 // NewPipe returns a pipe on a connection.
-func NewPipe(c net.Conn) *Pipe { return &Pipe{net: c, in: make([]byte, 16<<10)} }
+func NewPipe(c net.Conn) *Pipe { return &Pipe{net: c, stream: direct(c), in: make([]byte, 16<<10)} }
 
 var errNotAsked = errors.New("the server said something that it was not asked for")
 
@@ -47,7 +49,7 @@ func (p *Pipe) Write(requests []byte, timeout time.Duration) error {
 		requests = withAsking(requests)
 	}
 	p.net.SetDeadline(time.Now().Add(timeout))
-	_, err := p.net.Write(requests)
+	_, err := p.stream.Write(requests)
 	return err
 }
 
@@ -108,7 +110,7 @@ func (p *Pipe) fetchNext(silence time.Duration) ([]byte, error) {
 		if came && silence > 0 {
 			p.Extend(silence)
 		}
-		n, err := p.net.Read(p.in[p.w:])
+		n, err := p.stream.Read(p.in[p.w:])
 		p.w += n
 		if err != nil && n == 0 {
 			return nil, err
