@@ -34,8 +34,10 @@ for k = 2, #KEYS do
   if type(length) == 'table' then -- the key holds something else; the others get theirs
     bad[#bad + 1], bad[#bad + 2], length = k - 2, length.err, math.huge
   elseif length > 0 then
-    local last = redis.call('ZRANGE', KEYS[k], -1, -1, 'WITHSCORES')[2] * 1000000
-    if last > s and last < now + 1000000 then s = math.ceil(last) end
+    if redis.call('ZCOUNT', KEYS[k], '(' .. seconds(s), '+inf') > 0 then -- else the last, with its message, need not be read
+      local last = redis.call('ZRANGE', KEYS[k], -1, -1, 'WITHSCORES')[2] * 1000000
+      if last < now + 1000000 then s = math.ceil(last) end
+    end
     expired = redis.call('ZCOUNT', KEYS[k], '-inf', cutoff)
   end
   local room = math.max(0, math.min(n, tonumber(ARGV[first]) - length + expired))

@@ -11,16 +11,20 @@
 -- messages.
 --
 -- Equal scores would be popped in the order of what they score, so each is
--- above the last. Nothing is removed before something was added: a script that
--- begins with a removal is not refused when memory is full.
+-- above the last, which is looked at only where it is not below the time: it
+-- comes with its message. Nothing is removed before something was added: a
+-- script that begins with a removal is not refused when memory is full.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local score = math.max(now - 1, tonumber(ARGV[3]))
+local function seconds(us) return string.format('%d.%06d', math.floor(us / 1000000), us % 1000000) end
 local length, expired, cutoff = redis.call('ZCARD', KEYS[1]), 0, nil
 if length > 0 then
-  cutoff = string.format('%.6f', (now - ARGV[1]) / 1000000)
-  local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] * 1000000
-  if last > score and last < now + 1000000 then score = math.ceil(last) end
+  if redis.call('ZCOUNT', KEYS[1], '(' .. seconds(score), '+inf') > 0 then
+    local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] * 1000000
+    if last < now + 1000000 then score = math.ceil(last) end
+  end
+  cutoff = seconds(now - ARGV[1])
   expired = redis.call('ZCOUNT', KEYS[1], '-inf', cutoff)
   length = length - expired
 end
@@ -31,7 +35,7 @@ for i = 4, #ARGV, 2 do
     reply[#reply + 1] = (i - 4) / 2
   else
     length, score = length + 1, score + 1
-    add[#add + 1] = string.format('%d.%06d', math.floor(score / 1000000), score % 1000000)
+    add[#add + 1] = seconds(score)
     add[#add + 1] = ARGV[i + 1]
   end
 end
