@@ -19,6 +19,7 @@ type op struct {
 	fan      *fan     // opFan
 	keys     []string // opEnd
 	id       int64    // opUnblock
+	known    string   // opMembers: what the reply will be if nothing has changed
 
 	// Results.
 	err     error

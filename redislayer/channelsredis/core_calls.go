@@ -63,7 +63,7 @@ func (w *writer) membersCall(ops []*op) *call {
 	key := ops[0].key
 	c := w.call(ops, w.applyMembers, pruneScript.words([]string{key}, w.c.groupExpiryMicros())...)
 	w.out = resp.AppendRequest(w.out, "ZRANGE", key, 0, -1)
-	c.to, c.replies, c.left, c.asText = len(w.out), 2, 2, true
+	c.to, c.replies, c.left, c.asText, c.text = len(w.out), 2, 2, true, ops[0].known
 	return c
 }
 

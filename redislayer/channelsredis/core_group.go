@@ -19,8 +19,8 @@ import (
 // fan is a group's message on its way to the queues at one host.
 type fan struct {
 	part   *part
-	digest string   // if not "": the message goes only to those members
-	bodies [][]byte // one for each queue of the part
+	digest string        // if not "": the message goes only to those members
+	bodies []resp.Pieces // one for each queue of the part
 }
 
 // plan is how a message gets to the members of a group: what is made of a list
@@ -83,10 +83,14 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 	began := c.now()
 	var members *roster
 	var err error
-	if p := c.plans.get(group); p != nil && p.digest != "" {
+	p := c.plans.get(group)
+	if p != nil && p.digest != "" {
 		members, err = c.carryOut(ctx, group, msg, p, true)
 	} else {
 		read := &op{what: opMembers, key: c.groupKey(group)}
+		if p != nil {
+			read.known = p.reply
+		}
 		if err, _ = c.hostOf(group).try(ctx, read); err == nil {
 			members = read.members
 		} else { // and read may be the writer's still
@@ -119,7 +123,7 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 	}
 	ops := make([]*op, len(parts))
 	for i, part := range parts {
-		o := &op{what: opFan, key: c.groupKey(group), name: group, fan: &fan{part, digest, make([][]byte, len(part.queues))}}
+		o := &op{what: opFan, key: c.groupKey(group), name: group, fan: &fan{part, digest, make([]resp.Pieces, len(part.queues))}}
 		for k, q := range part.queues {
 			if o.fan.bodies[k], err = c.encodeListed(msg, q); err != nil {
 				return nil, layer.NotSent(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/codec"
 	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // maxPop is how many messages are taken from a queue at once.
@@ -46,13 +47,15 @@ func (c *Core) packed(channels []string) []byte {
 	return []byte(list)
 }
 
-// encodeListed is encode for the channels of a queue.
-func (c *Core) encodeListed(msg layer.Message, q queue) ([]byte, error) {
+// encodeListed is encode for the channels of a queue. Their list, which can be
+// much larger than the message, is not copied.
+func (c *Core) encodeListed(msg layer.Message, q queue) (body resp.Pieces, err error) {
 	if q.list == nil {
-		return c.encode(msg, q.channels)
+		body[0], err = c.encode(msg, q.channels)
+		return body, err
 	}
 	n := c.options.RandomPrefixLength
-	b := make([]byte, n, n+msg.Size()+len(q.list)+usualAddress)
+	b := make([]byte, n, n+msg.Size()+usualAddress)
 	c.random(b)
 	var head []byte
 	if c.fernet == nil {
@@ -60,13 +63,13 @@ func (c *Core) encodeListed(msg layer.Message, q queue) ([]byte, error) {
 	}
 	plain, err := codec.AppendAddressed(head, msg, "")
 	if err != nil {
-		return nil, err
+		return body, err
 	}
-	plain = append(plain[:len(plain)-1], q.list...) // in place of the empty name
+	plain = plain[:len(plain)-1] // the list comes in place of the empty name
 	if c.fernet == nil {
-		return plain, nil
+		return resp.Pieces{plain, q.list}, nil
 	}
-	return c.fernet.seal(b, plain), nil
+	return resp.Pieces{c.fernet.seal(b, append(plain, q.list...))}, nil
 }
 
 // fillRandom fills b with random bytes, which need be no secret.

@@ -25,7 +25,7 @@ type call struct {
 
 	reply   any
 	refused error  // the server's error
-	text    string // in place of reply, if asText: it as it came
+	text    string // in place of reply, if asText: it as it came, and before that the last one
 	asText  bool
 	least   int // how many values the reply has, at least, if it is a list
 
@@ -49,7 +49,7 @@ func (o *op) size() int {
 	n := len(o.body)
 	if o.fan != nil {
 		for _, body := range o.fan.bodies {
-			n += len(body)
+			n += body.Len()
 		}
 	}
 	return n
@@ -94,7 +94,9 @@ func receive(conn *redisconn.Conn, calls []*call) error {
 // read takes a reply. The error means that it is none.
 func (c *call) read(reply []byte) error {
 	if c.asText && c.left == 1 && reply[0] == '*' {
-		c.text = string(reply)
+		if string(reply) != c.text {
+			c.text = string(reply)
+		}
 		return nil
 	}
 	value, err := resp.Read(reply)

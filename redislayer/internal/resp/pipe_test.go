@@ -99,8 +99,8 @@ func TestPipeRefusesRepliesWithoutEnd(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
-	require.Equal(t, "*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n-7\r\n$1\r\n8\r\n$2\r\n10\r\n",
-		string(AppendRequest(nil, "SET", []byte("k"), -7, int64(8), uint64(10))))
+	require.Equal(t, "*6\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n-7\r\n$1\r\n8\r\n$2\r\n10\r\n$5\r\nabcde\r\n",
+		string(AppendRequest(nil, "SET", []byte("k"), -7, int64(8), uint64(10), Pieces{[]byte("abc"), []byte("de")})))
 }
 
 // ends are a pipe and what the server writes to.

@@ -176,8 +176,15 @@ func Strings(reply string) []string {
 	return list
 }
 
+// Pieces is a word of a request that consists of two parts, which need not be put
+// together before.
+type Pieces [2][]byte
+
+// Len is how many bytes the word has.
+func (p Pieces) Len() int { return len(p[0]) + len(p[1]) }
+
 // AppendRequest appends a command in the form in which it is sent. Words are
-// strings, bytes and integers.
+// strings, bytes, [Pieces] and integers.
 func AppendRequest(b []byte, words ...any) []byte {
 	b = append(b, '*')
 	b = strconv.AppendInt(b, int64(len(words)), 10)
@@ -191,6 +198,9 @@ func AppendRequest(b []byte, words ...any) []byte {
 		case []byte:
 			b = appendWordHead(b, len(w))
 			b = append(b, w...)
+		case Pieces:
+			b = appendWordHead(b, w.Len())
+			b = append(append(b, w[0]...), w[1]...)
 		case int:
 			n := strconv.AppendInt(number[:0], int64(w), 10)
 			b = append(appendWordHead(b, len(n)), n...)
