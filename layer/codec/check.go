@@ -36,6 +36,8 @@ type checker struct {
 	off       int
 	addressed bool // whether the message's own map may have the reserved key
 	values    int  // inside the maps and lists so far
+	most      int  // of them
+	over      int  // where there were too many, but for the reserved key
 	size      int  // in the smallest form, so far
 	repeats   bool // whether a map may have a key twice, so that size is too large
 
@@ -45,7 +47,10 @@ type checker struct {
 }
 
 func check(s string, addressed bool) (checker, error) {
-	c := checker{s: s, addressed: addressed}
+	c := checker{s: s, addressed: addressed, most: layer.MaxValues}
+	if addressed {
+		c.most++ // the reserved key is none of the message's
+	}
 	h, err := c.head()
 	if err != nil {
 		return c, err
@@ -59,9 +64,11 @@ func check(s string, addressed bool) (checker, error) {
 	if c.off < len(s) {
 		return c, invalid(c.off, "%d bytes after the message", len(s)-c.off)
 	}
-	if c.address > 0 {
-		n := int(h.number)
+	switch n := int(h.number); {
+	case c.address > 0:
 		c.size -= c.addressSize + containerSize(n) - containerSize(n-1)
+	case c.values > layer.MaxValues:
+		return c, invalid(c.over, "more than %d values", layer.MaxValues)
 	}
 	if c.size > layer.MaxSize {
 		return c, &layer.Error{Op: "decode", Err: fmt.Errorf("%w: more than %d bytes", layer.ErrMessageTooLarge, layer.MaxSize)}
@@ -143,10 +150,12 @@ func (c *checker) open(n uint64, each, depth int) error {
 	if rest := len(c.s) - c.off; n > uint64(rest/each) {
 		return invalid(c.off, "%d elements are announced, too many for the %d bytes that remain", n, rest)
 	}
-	if n > uint64(layer.MaxValues-c.values) {
-		return invalid(c.off, "more than %d values", layer.MaxValues)
+	if n > uint64(c.most-c.values) {
+		return invalid(c.off, "more than %d values", c.most)
 	}
-	c.values += int(n)
+	if c.values += int(n); c.values == layer.MaxValues+1 {
+		c.over = c.off
+	}
 	c.size += containerSize(int(n))
 	return nil
 }
@@ -187,18 +196,31 @@ func (c *checker) fields(n uint64, depth int) error {
 		if i < len(keys) {
 			keys[i] = key
 		}
-		valueAt := c.off
-		if err := c.value(depth); err != nil {
-			return err
-		}
 		if depth == 1 && key == layer.ReservedKey {
 			if !c.addressed {
 				return invalid(start, "the key %s is reserved", key)
 			}
-			c.address, c.addressSize = valueAt, c.size-before
+			if err := c.channelsOf(before); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := c.value(depth); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// channelsOf checks the value of the reserved key, before which the size was
+// before. Its values are not the message's.
+func (c *checker) channelsOf(before int) error {
+	at, values, most := c.off, c.values, c.most
+	c.values, c.most = 0, MaxChannels
+	err := c.value(1)
+	c.values, c.most = values, most
+	c.address, c.addressSize = at, c.size-before
+	return err
 }
 
 // key reads a string, or bytes that could be one.

@@ -25,10 +25,16 @@ func Decode(b []byte) (layer.Message, error) {
 	return c.message(), nil
 }
 
+// MaxChannels is how many channels a message may name in the key
+// [layer.ReservedKey]: it comes once for all channels that a process has in a
+// group.
+const MaxChannels = 1 << 20
+
 // DecodeAddressed is Decode for messages of channels_redis, which may say for
 // which channels of a process they are: in the key [layer.ReservedKey], as a
-// string or an array of them. That key is taken out of the message. channels
-// is nil if there is none.
+// string or an array of them, up to [MaxChannels], which do not count as values of
+// the message. That key is taken out of the message. channels is nil if there is
+// none.
 func DecodeAddressed(b []byte) (msg layer.Message, channels []string, err error) {
 	c, err := check(string(b), true)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // ok is false where that key is not the last, as everybody writes it, or where
 // what comes before it is wrong: DecodeAddressed then has the answer.
 func SplitAddressed(s string) (message []byte, address string, ok bool) {
-	c := checker{s: s}
+	c := checker{s: s, most: layer.MaxValues}
 	h, err := c.head()
 	if err != nil || h.kind != kindMap || h.number == 0 {
 		return nil, "", false
@@ -42,7 +42,7 @@ func SplitAddressed(s string) (message []byte, address string, ok bool) {
 // [SplitAddressed] returns it. The names are parts of s. The error matches
 // [layer.ErrInvalidMessage].
 func DecodeAddress(s string) (channels []string, err error) {
-	c := checker{s: s}
+	c := checker{s: s, most: MaxChannels}
 	if err := c.value(1); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package codec_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,32 @@ func TestSplitAddressedRefuses(t *testing.T) {
 	} {
 		_, err := codec.DecodeAddress(address)
 		require.ErrorIs(t, err, layer.ErrInvalidMessage, name)
+	}
+}
+
+// The channels do not count as values of the message, and have a bound of their
+// own.
+func TestAddressOfManyChannels(t *testing.T) {
+	values := layer.NewMessage(map[string]any{"v": make([]any, layer.MaxValues-1)})
+	for _, count := range []int{layer.MaxValues, codec.MaxChannels, codec.MaxChannels + 1} {
+		channels := slices.Repeat([]string{"a!b"}, count)
+		wire, err := codec.AppendAddressed(nil, values, channels...)
+		require.NoError(t, err)
+		msg, got, err := codec.DecodeAddressed(wire)
+		_, address, ok := codec.SplitAddressed(string(wire))
+		require.True(t, ok)
+		gotAlone, errAlone := codec.DecodeAddress(address)
+		if count > codec.MaxChannels {
+			require.ErrorContains(t, err, "more than 1048576 values")
+			require.ErrorContains(t, errAlone, "more than 1048576 values")
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, errAlone)
+		require.True(t, values.Equal(msg))
+		require.Equal(t, values.Size(), msg.Size())
+		require.Len(t, got, count)
+		require.Len(t, gotAlone, count)
 	}
 }
 

@@ -181,7 +181,7 @@ func (JSON) Decode(b []byte) (layer.Message, []string, error) {
 	if !utf8.Valid(b) {
 		return layer.Message{}, nil, undecodable("JSON is not UTF-8")
 	}
-	p := jsonParser{text: string(b)}
+	p := jsonParser{text: string(b), most: layer.MaxValues}
 	fields, err := p.document()
 	if err != nil {
 		return layer.Message{}, nil, err

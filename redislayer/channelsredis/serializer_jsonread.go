@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/codec"
 )
 
 // jsonParser reads the JSON that Python's json module writes and reads.
@@ -17,6 +18,7 @@ type jsonParser struct {
 	text   string
 	at     int
 	values int // so far, inside the maps and lists
+	most   int // of them
 }
 
 // document reads one object, and nothing after it.
@@ -57,8 +59,8 @@ func (p *jsonParser) take(word string) bool {
 
 // value reads a value in a container at depth.
 func (p *jsonParser) value(depth int) (any, error) {
-	if p.values++; p.values > layer.MaxValues {
-		return nil, p.bad("more than %d values", layer.MaxValues)
+	if p.values++; p.values > p.most {
+		return nil, p.bad("more than %d values", p.most)
 	}
 	p.space()
 	switch {
@@ -104,7 +106,7 @@ func (p *jsonParser) object(depth int) (map[string]any, error) {
 		if p.space(); !p.take(":") {
 			return nil, p.bad("no ':' after a key")
 		}
-		if fields[key], err = p.value(depth); err != nil {
+		if fields[key], err = p.valueOf(key, depth); err != nil {
 			return nil, err
 		}
 		p.space()
@@ -115,6 +117,19 @@ func (p *jsonParser) object(depth int) (map[string]any, error) {
 			return nil, p.bad("neither ',' nor '}' after a value")
 		}
 	}
+}
+
+// valueOf reads the value of a key. The channels that a message is for are no
+// values of the message.
+func (p *jsonParser) valueOf(key string, depth int) (any, error) {
+	if depth > 1 || key != layer.ReservedKey {
+		return p.value(depth)
+	}
+	apart := *p
+	apart.values, apart.most = 0, codec.MaxChannels+1
+	v, err := apart.value(depth)
+	p.at = apart.at
+	return v, err
 }
 
 // list reads what follows "[".
