@@ -17,7 +17,8 @@ type Options struct {
 	ChannelCapacity map[string]int
 	Keys            []string // symmetric_encryption_keys
 
-	// From 4.2.1 on; see HasSerializers.
+	// From 4.2.1 on; see HasSerializers. Besides channels_redis's own formats
+	// there is "own", a serializer that is registered here: JSON in base64.
 	SerializerFormat string
 	NoRandomPrefix   bool // random_prefix_length is 0
 

@@ -62,12 +62,28 @@ def serializer(format, keys):
     return registry.get_serializer(format, symmetric_encryption_keys=keys)
 
 
+def register_own():
+    """The format "own": JSON in base64."""
+    from channels_redis.serializers import BaseMessageSerializer, registry
+
+    class Own(BaseMessageSerializer):
+        def as_bytes(self, message, *args, **kwargs):
+            return base64.b64encode(json.dumps(message).encode())
+
+        def from_bytes(self, message, *args, **kwargs):
+            return json.loads(base64.b64decode(message, validate=True))
+
+    registry.register_serializer("own", Own)
+
+
 class Ops:
     async def layer(self, kind, options):
         if kind == "core":
             from channels_redis.core import RedisChannelLayer as Layer
         else:
             from channels_redis.pubsub import RedisPubSubChannelLayer as Layer
+        if options.get("serializer_format") == "own":
+            register_own()
         if isinstance(options["hosts"], str):
             options["hosts"] = eval(options["hosts"])
         name = str(next(serial))

@@ -143,8 +143,9 @@ func NewPubSub(options Options) (*PubSub, error) {
 // unix://; see [redis.ParseURL]), in the order of Python's hosts, and waits until
 // all are connected, or ctx ends. The layer owns its clients and closes them.
 //
-// Errors: that of a URL or an option that is wrong; otherwise ctx's error and
-// why a server could not be reached.
+// Errors: that of a URL or an option that is wrong; [SetupError] for a server
+// that is too old or refuses; otherwise ctx's error and why a server could not
+// be reached.
 func OpenPubSub(ctx context.Context, urls []string, options Options) (*PubSub, error) {
 	clients, err := openHosts(urls, options)
 	if err != nil {
