@@ -38,6 +38,7 @@ func (c stalling) Read(b []byte) (int, error) {
 // A process that stood still for longer than a reader waits for Redis loses
 // nothing of what was popped for it meanwhile: it is in its socket.
 func TestCoreProcessStandsStill(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := redistest.Start(t, redistest.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

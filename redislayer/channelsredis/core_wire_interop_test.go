@@ -117,7 +117,7 @@ func TestCoreOwnQueueExpires(t *testing.T) {
 func TestInteropCoreCancelledReceivers(t *testing.T) {
 	overCore(t, pypeer.Options{Capacity: 5000}, func(t *testing.T, b *coreBus) {
 		b.record(t, "receivers that are cancelled", pythonToGo)
-		const count = 500
+		const count = 300
 		for _, channel := range []string{"work", newOwn(t, b.go1)} {
 			sent := make(chan error, 1)
 			go func() { sent <- b.theirs.SendMany(channel, 0, count, map[string]any{"type": "test.note"}) }()

@@ -36,6 +36,7 @@ func TestInteropHosts(t *testing.T) {
 	require.Equal(t, "127.0.0.1:"+port(open.Addr()), open.Addr())
 
 	later := pypeer.HasSerializers()
+	python := pypeer.Start(t)
 	for _, form := range []struct {
 		name   string
 		python string // an entry of "hosts"
@@ -62,7 +63,6 @@ func TestInteropHosts(t *testing.T) {
 				defer cancel()
 				config := pypeer.Options{HostsSource: pypeer.Source("[" + form.python + "]"), Prefix: "site" + form.name}
 				o := channelsredis.Options{Prefix: config.Prefix}
-				python := pypeer.Start(t)
 				var theirs *pypeer.Layer
 				var ours layer.Layer
 				var err error
