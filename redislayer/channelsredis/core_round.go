@@ -133,6 +133,7 @@ func (w *writer) complete(ctx context.Context, conn *redisconn.Conn, calls []*ca
 		stale := link.StaleServer(err)
 		if isWrongType(err) {
 			err = keyError(c.ops[0].key, err)
+			maybe = false // scripts meet that, where they are refused for it, before they write
 		}
 		for _, o := range c.ops {
 			o.maybe = maybe

@@ -54,6 +54,7 @@ func TestCoreKeyOfAnotherType(t *testing.T) {
 		var setup *channelsredis.SetupError
 		require.ErrorAs(t, err, &setup, "%s: %v", what, err)
 		require.ErrorIs(t, err, layer.ErrUnavailable, what)
+		require.ErrorIs(t, err, layer.ErrNotSent, what)
 	}
 	require.NoError(t, f.faulty.Send(ctx, theirs, say("good")))
 	require.Equal(t, "good", next(t, f.sound, theirs).String("text"))

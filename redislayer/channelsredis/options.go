@@ -43,6 +43,10 @@ type Options struct {
 	// client's settings, but for retries and timeouts, and does not use its
 	// pool. The clients stay the caller's to close, after the layer. OpenCore
 	// and OpenPubSub make clients of URLs instead.
+	//
+	// Of an attempt to connect nothing is left after Close, with two exceptions,
+	// which end with the client's own timeouts: a Dialer of yours that does not
+	// end with its ctx, and a question to sentinels that do not answer.
 	Hosts []redis.UniversalClient
 
 	// Prefix begins the names of keys. Default "asgi". It separates buses, it
