@@ -24,8 +24,8 @@ func (p *Process) CountGroupSend(group string) { p.groupSent.add(group, 1) }
 // is that of the channel, or of the group where no channel is known, or "".
 func (p *Process) Drop(reason layer.DropReason, name string, count int) {
 	p.dropped[reason].add(name, uint64(count))
-	if p.options.Observer.Dropped != nil {
-		p.options.Observer.Dropped(reason, name, count)
+	if p.options.Dropped != nil {
+		p.options.Dropped(reason, name, count)
 	}
 }
 

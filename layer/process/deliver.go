@@ -62,7 +62,9 @@ func (p *Process) Accept(name string, msg layer.Message, err error) bool {
 // broker, into a channel's mailbox. It reports whether that took it, and counts
 // it if not: as full, or as closed if the channel has ended.
 func (p *Process) Put(channel string, msg layer.Message, age time.Duration) bool {
-	return p.taken(channel, p.mailboxes.PutAged(channel, msg, age))
+	err := p.mailboxes.PutAged(channel, msg, age)
+	p.Refused(channel, err, 1)
+	return err == nil
 }
 
 // Deliver puts a message to a group that was accepted age ago, or 0, into the
@@ -73,21 +75,27 @@ func (p *Process) Deliver(group string, msg layer.Message, age time.Duration) (t
 	fan := p.mailboxes.Fan(msg, age)
 	for channel, value := range p.groups.MembersWith(group) {
 		ref, _ := value.(mailbox.Ref)
-		if err := fan.Put(channel, ref); err != layer.ErrChannelGone && p.taken(channel, err) {
+		switch err := fan.Put(channel, ref); err {
+		case nil:
 			taken++
+		case layer.ErrChannelGone:
+		default:
+			p.Refused(channel, err, 1)
 		}
 	}
 	return taken
 }
 
-func (p *Process) taken(channel string, err error) bool {
+// Refused counts messages that the channel's mailbox did not take, given the
+// error of that: as full, or as closed if the channel has ended. If err is nil it
+// does nothing. Put and Deliver call it; it is for a backend that puts with a
+// [mailbox.Fan] of its own.
+func (p *Process) Refused(channel string, err error, count int) {
 	switch err {
 	case nil:
-		return true
 	case layer.ErrChannelFull:
-		p.Drop(layer.DropFull, channel, 1)
+		p.Drop(layer.DropFull, channel, count)
 	default: // the channel has ended, or the process
-		p.Drop(layer.DropClosed, channel, 1)
+		p.Drop(layer.DropClosed, channel, count)
 	}
-	return false
 }

@@ -51,6 +51,9 @@ func (p *Process) shuffled(first []string) []string {
 func (p *Process) gapRound(ctx context.Context, channels []string) (left []string) {
 	begun := time.Now()
 	share := float64(p.options.GapSpread) / float64(len(channels))
+	if p.options.GapEach > 0 {
+		share = min(share, float64(p.options.GapEach))
+	}
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	for i, channel := range channels {

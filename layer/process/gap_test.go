@@ -63,6 +63,26 @@ func TestGapMessageOfLoneChannelIsJittered(t *testing.T) {
 	require.Less(t, early, 38, "of 40 processes with one channel, told in the first half of the spread")
 }
 
+// With GapEach, few channels are told sooner; many take no longer than GapSpread.
+func TestGapEach(t *testing.T) {
+	for n, want := range map[int]time.Duration{1: time.Second, 5: 5 * time.Second, 100: 10 * time.Second} {
+		options := process.Options{
+			GapMessage: layer.NewMessage(map[string]any{"type": "gap"}), GapSpread: 10 * time.Second, GapEach: time.Second,
+		}
+		bubble(t, options, func(t *testing.T, p *testProcess) {
+			channels := make([]string, n)
+			for i := range channels {
+				channels[i] = p.newChannel()
+			}
+			p.gap()
+			time.Sleep(want / 4)
+			require.LessOrEqual(t, p.noticed(channels), n/4+1, "of %d channels, told in a quarter of %v", n, want)
+			time.Sleep(want - want/4)
+			require.Equal(t, n, p.noticed(channels), "of %d channels, told in %v", n, want)
+		})
+	}
+}
+
 // A second gap in the middle of a round: those who were told before it are told
 // again, those who were not are told once, and first.
 func TestGapDuringARound(t *testing.T) {

@@ -20,12 +20,23 @@ const DefaultGapSpread = 5 * time.Second
 
 // Options configures a Process. The zero value means the defaults.
 type Options struct {
+	// Name is the process's name on the bus, for a wire that wants it to look a
+	// certain way: up to 53 letters and digits, unique on the bus. Default 20
+	// random ones.
+	Name string
+
 	// Limits bounds what channels hold, and for how long.
 	Limits layer.Limits
 
 	// Observer is told of drops, gaps and abandoned channels, without locks,
 	// from whichever goroutine met them.
 	Observer layer.Observer
+
+	// Dropped, if set, is told in place of the Observer of what [Process.Drop]
+	// counts, to pass it on: for a backend that meets it where nobody may have
+	// to be waited for. What the mailboxes drop, the Observer is told all the
+	// same.
+	Dropped func(reason layer.DropReason, name string, count int)
 
 	// GapMessage is given to every process-specific channel of this process
 	// after a gap, so that clients look at the state of things anew: once
@@ -37,6 +48,10 @@ type Options struct {
 	// random time: they will all ask for the state of things, and other
 	// processes have met the gap, too. Default DefaultGapSpread.
 	GapSpread time.Duration
+
+	// GapEach bounds what each channel takes of the GapSpread, so that few
+	// channels get the GapMessage sooner. Default no bound.
+	GapEach time.Duration
 
 	// Emptied is told of groups that lost their last member here because a
 	// channel ended, or memberships expired. They may have members again since:
@@ -63,7 +78,7 @@ type Process struct {
 	running sync.WaitGroup
 }
 
-// New makes a Process under a new name. It owns a goroutine or two, which end
+// New makes a Process. It owns a goroutine or two, which end
 // with Close.
 //
 // Errors: [layer.ErrInvalidOption], which names the field.
@@ -72,8 +87,13 @@ func New(options Options) (*Process, error) {
 	if options.Limits, err = options.Limits.WithDefaults(); err != nil {
 		return nil, err
 	}
-	if options.GapSpread < 0 {
+	switch {
+	case len(options.Name) > maxNameLength || strings.ContainsFunc(options.Name, isNoNameByte):
+		return nil, badOption("Name", "%q is not up to %d letters and digits", options.Name, maxNameLength)
+	case options.GapSpread < 0:
 		return nil, badOption("GapSpread", "%v is negative", options.GapSpread)
+	case options.GapEach < 0:
+		return nil, badOption("GapEach", "%v is negative", options.GapEach)
 	}
 	if err := options.Limits.CheckMessage(options.GapMessage); err != nil {
 		return nil, badOption("GapMessage", "%w", err)
@@ -81,7 +101,13 @@ func New(options Options) (*Process, error) {
 	if options.GapSpread == 0 {
 		options.GapSpread = DefaultGapSpread
 	}
-	p := &Process{options: options, name: rand.Text()[:nameLength], gapped: make(chan struct{}, 1)}
+	if options.Dropped == nil {
+		options.Dropped = options.Observer.Dropped
+	}
+	if options.Name == "" {
+		options.Name = rand.Text()[:nameLength]
+	}
+	p := &Process{options: options, name: options.Name, gapped: make(chan struct{}, 1)}
 	if p.groups, err = groups.New(groups.Options{Expiry: options.Limits.GroupExpiry}); err != nil {
 		return nil, err
 	}
@@ -107,9 +133,18 @@ func badOption(field, format string, args ...any) error {
 		Err: fmt.Errorf("%w: "+format, append([]any{layer.ErrInvalidOption}, args...)...)}
 }
 
-// nameLength is the length of a process's name: 100 random bits, in letters
-// and digits.
-const nameLength = 20
+const (
+	// nameLength is the length of a name that is not chosen: 100 random bits, in
+	// letters and digits.
+	nameLength = 20
+
+	// maxNameLength leaves room for a prefix, '.', '!' and any number.
+	maxNameLength = layer.MaxNameLength - layer.MaxPrefixLength - 2 - 13
+)
+
+func isNoNameByte(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
 
 // Name is the process's name: letters and digits, unique on the bus. It stands
 // between '.' and '!' in the names of its channels.

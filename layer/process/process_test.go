@@ -3,6 +3,7 @@ package process_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,7 +19,10 @@ func TestNewRefuses(t *testing.T) {
 	for field, options := range map[string]process.Options{
 		"Capacity":    {Limits: layer.Limits{Capacity: -1}},
 		"GroupExpiry": {Limits: layer.Limits{GroupExpiry: -1}},
+		"Name":        {Name: "with.dot"},
+		"53 letters":  {Name: strings.Repeat("x", 54)},
 		"GapSpread":   {GapSpread: -1},
+		"GapEach":     {GapEach: -1},
 		"GapMessage":  {GapMessage: layer.NewMessage(map[string]any{"at": time.Now()})},
 	} {
 		p, err := process.New(options)
@@ -60,6 +64,18 @@ func TestNames(t *testing.T) {
 	})
 }
 
+func TestChosenName(t *testing.T) {
+	name := strings.Repeat("aZ0f", 14)[:53]
+	bubble(t, process.Options{Name: name}, func(t *testing.T, p *testProcess) {
+		require.Equal(t, name, p.Name())
+		channel, err := p.NewChannel(t.Context(), strings.Repeat("x", layer.MaxPrefixLength))
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(channel)+12, layer.MaxNameLength, "there is room for any number after the '!'")
+		require.True(t, p.Owns(channel), channel)
+		require.Equal(t, name, process.Of(channel))
+	})
+}
+
 func TestReceiveAndRelease(t *testing.T) {
 	bubble(t, process.Options{}, func(t *testing.T, p *testProcess) {
 		ctx := t.Context()
@@ -88,6 +104,30 @@ func TestReceiveAndRelease(t *testing.T) {
 		require.Zero(t, p.Groups().Len("alone"))
 		p.wantTold("emptied alone")
 	})
+}
+
+// What the backend drops is told to Options.Dropped, what the mailboxes drop to
+// the observer.
+func TestDroppedElsewhere(t *testing.T) {
+	var told []string
+	tell := func(by string) func(layer.DropReason, string, int) {
+		return func(reason layer.DropReason, name string, count int) {
+			told = append(told, fmt.Sprintf("%s: %s %s %d", by, reason, name, count))
+		}
+	}
+	p, err := process.New(process.Options{Observer: layer.Observer{Dropped: tell("observer")}, Dropped: tell("backend")})
+	require.NoError(t, err)
+	defer p.Close()
+	channel, err := p.NewChannel(t.Context(), "")
+	require.NoError(t, err)
+	require.True(t, p.Put(channel, numbered(1), 0))
+	require.NoError(t, p.Release(t.Context(), channel))
+	require.False(t, p.Put(channel, numbered(2), 0))
+	require.Equal(t, []string{"observer: closed " + channel + " 1", "backend: closed " + channel + " 1"}, told)
+	p.Refused(channel, nil, 3)
+	p.Refused(channel, layer.ErrChannelFull, 3)
+	require.Equal(t, []string{"backend: full " + channel + " 3"}, told[2:])
+	require.EqualValues(t, 2, p.Stats().Dropped[layer.DropClosed])
 }
 
 // A release that took effect says so, also if ctx ended meanwhile.

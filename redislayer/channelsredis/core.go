@@ -2,22 +2,16 @@ package channelsredis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/groups"
 	"github.com/channellayer/channellayer/layer"
-	"github.com/channellayer/channellayer/layer/mailbox"
+	"github.com/channellayer/channellayer/layer/process"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
@@ -25,30 +19,20 @@ import (
 // Make one with [NewCore] or [OpenCore]. Besides the methods of the contract it
 // has all of the optional ones.
 type Core struct {
-	options Options
-	limits  layer.Limits
-	log     *slog.Logger
-	base    time.Time
-	fernet  *fernet      // nil without encryption
-	random  func([]byte) // fills it; what stands in front of messages
+	bus
+	base   time.Time
+	random func([]byte) // fills it; what stands in front of messages
 
-	client    string         // this process's part of the names of its channels
-	mailboxes *mailbox.Set   // of this process's channels
-	added     *groups.Groups // memberships of this process's channels
-	others    others         // memberships of other channels that began here
-	normals   *normals
-	notices   *notices
-	plans     plans
-	lists     lists
-	hosts     []*host
-	sentTo    turns
-	counters  coreCounters
-	own       ownQueues
+	added   *groups.Groups // memberships of this process's channels
+	others  others         // memberships of other channels that began here
+	normals *normals
+	plans   plans
+	lists   lists
+	hosts   []*host
+	sentTo  turns
+	own     ownQueues
 
-	closed  atomic.Bool
-	cancel  context.CancelFunc
 	running sync.WaitGroup
-	owned   []redis.UniversalClient // closed with the layer
 }
 
 // host is what a Core has to do with one server.
@@ -76,14 +60,7 @@ func NewCore(options Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{options: o, log: o.Logger, base: time.Now(), random: fillRandom, own: ownQueues{used: map[string]int64{}}, plans: plans{m: map[string]*plan{}}, lists: lists{m: map[string]address{}}, sentTo: turns{m: map[string]int{}}}
-	if c.limits, err = o.limits(); err != nil {
-		return nil, err
-	}
-	c.fernet = newFernet(o.SymmetricEncryptionKeys)
-	var random [16]byte
-	rand.Read(random[:])
-	c.client = hex.EncodeToString(random[:])
+	c := &Core{base: time.Now(), random: fillRandom, own: ownQueues{used: map[string]int64{}}, plans: plans{m: map[string]*plan{}}, lists: lists{m: map[string]address{}}, sentTo: turns{m: map[string]int{}}}
 	for _, g := range []**groups.Groups{&c.added, &c.others.groups} {
 		if *g, err = groups.New(groups.Options{Expiry: o.GroupExpiry}); err != nil {
 			return nil, err
@@ -91,11 +68,10 @@ func NewCore(options Options) (*Core, error) {
 	}
 	observer := o.Observer
 	observer.Abandoned = c.abandoned
-	if c.mailboxes, err = mailbox.New(mailbox.Options{Limits: c.limits, Observer: observer}); err != nil {
+	if err := c.setUp(o, process.Options{Observer: observer}); err != nil {
 		return nil, err
 	}
 	c.normals = newNormals(c)
-	c.notices = newNotices(o, c.mailboxes, c.taken)
 
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
@@ -110,7 +86,6 @@ func NewCore(options Options) (*Core, error) {
 		c.running.Go(func() { h.normal.run(ctx) })
 	}
 	c.running.Go(func() { c.sweep(ctx) })
-	c.running.Go(func() { c.notices.run(ctx) })
 	return c, nil
 }
 
@@ -123,44 +98,16 @@ func NewCore(options Options) (*Core, error) {
 // that is too old or refuses; otherwise ctx's error and why a server could not
 // be reached.
 func OpenCore(ctx context.Context, urls []string, options Options) (*Core, error) {
-	clients, err := openHosts(urls, options)
-	if err != nil {
-		return nil, err
-	}
-	options.Hosts = clients
-	c, err := NewCore(options)
-	if err != nil {
-		closeHosts(clients)
-		return nil, err
-	}
-	c.owned = clients
-	if err := c.waitConnected(ctx); err != nil {
-		c.cancel() // nothing is under way that Close should wait for
-		c.Close()
-		return nil, err
-	}
-	return c, nil
+	return open(ctx, urls, options, NewCore)
 }
 
-// waitConnected waits until every host is connected, the set-up of one turns
-// out to be wrong, or ctx ends.
 func (c *Core) waitConnected(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, h := range c.hosts {
-		for !h.connected.Load() || !h.own.connected.Load() || !h.normal.connected.Load() {
-			var setup *redisconn.SetupError
-			if cause := h.cause(); errors.As(cause, &setup) {
-				return cause
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				if cause := h.cause(); cause != nil {
-					return fmt.Errorf("%w: %w", cause, ctx.Err())
-				}
-				return ctx.Err()
-			}
+	for i, h := range c.hosts {
+		err := waitConnected(ctx, i, func() (bool, error) {
+			return h.connected.Load() && h.own.connected.Load() && h.normal.connected.Load(), h.cause()
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -168,20 +115,15 @@ func (c *Core) waitConnected(ctx context.Context) error {
 
 // NewChannel implements [layer.Layer].
 func (c *Core) NewChannel(ctx context.Context, prefix string) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	if err := layer.ValidatePrefix(prefix); err != nil {
+	if err := c.process.Check(ctx, layer.ValidatePrefix(prefix)); err != nil {
 		return "", err
 	}
 	if prefix == "" {
 		prefix = layer.DefaultPrefix
 	}
-	var random [16]byte
-	rand.Read(random[:])
-	queue := prefix + "." + c.client + "!"
-	channel := queue + hex.EncodeToString(random[:])
-	if err := c.mailboxes.Open(channel); err != nil {
+	queue := prefix + "." + c.process.Name() + "!"
+	channel := queue + randomHex()
+	if err := c.process.Mailboxes().Open(channel); err != nil {
 		return "", err
 	}
 	c.openOwn(queue)
@@ -193,16 +135,14 @@ func (c *Core) Receive(ctx context.Context, channel string) (layer.Message, erro
 	if !layer.IsProcessSpecific(channel) {
 		return c.receiveNormal(ctx, channel)
 	}
-	msg, err := c.mailboxes.Receive(ctx, channel)
-	return msg, c.foreignOr(err, channel)
+	return c.process.Receive(ctx, channel)
 }
 
 // ReceiveBatch implements [layer.BatchReceiver]. From a normal channel it
 // takes one message: other processes' receivers get the rest.
 func (c *Core) ReceiveBatch(ctx context.Context, channel string, buf []layer.Message) (int, error) {
 	if layer.IsProcessSpecific(channel) {
-		n, err := c.mailboxes.ReceiveBatch(ctx, channel, buf)
-		return n, c.foreignOr(err, channel)
+		return c.process.ReceiveBatch(ctx, channel, buf)
 	}
 	if len(buf) == 0 {
 		return 0, ctx.Err()
@@ -215,55 +155,27 @@ func (c *Core) ReceiveBatch(ctx context.Context, channel string, buf []layer.Mes
 	return 1, nil
 }
 
-// foreignOr is what a mailbox's error means.
-func (c *Core) foreignOr(err error, channel string) error {
-	if err == layer.ErrChannelGone && !c.owns(channel) {
-		return layer.ErrForeignChannel
-	}
-	return err
-}
-
 func (c *Core) receiveNormal(ctx context.Context, channel string) (layer.Message, error) {
-	if err := ctx.Err(); err != nil {
+	if err := c.process.Check(ctx, layer.ValidateChannel(channel)); err != nil {
 		return layer.Message{}, err
 	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return layer.Message{}, err
-	}
-	msg, err := c.normals.receive(ctx, strings.Clone(channel))
-	if err == nil {
-		c.counters.received.Add(1)
-	}
-	return msg, err
+	return c.normals.receive(ctx, strings.Clone(channel))
 }
 
 // Release implements [layer.Releaser]. It ends the memberships that began
 // through this layer. What Redis knows of others is not found out: messages
 // for them still come to this process, which drops them.
 func (c *Core) Release(ctx context.Context, channel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	err := c.process.Release(ctx, channel)
+	if err == nil {
+		c.leaveAll(channel)
 	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return err
-	}
-	if !layer.IsProcessSpecific(channel) {
-		return &layer.Error{Op: "release", Name: channel, Err: layer.ErrInvalidName}
-	}
-	if !c.owns(channel) {
-		return layer.ErrForeignChannel
-	}
-	c.mailboxes.Release(channel)
-	c.leaveAll(channel)
-	return c.closedOr(nil)
+	return err
 }
 
 // Ping implements [layer.Pinger]: it makes a round trip to each host.
 func (c *Core) Ping(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := c.closedOr(nil); err != nil {
+	if err := c.process.Check(ctx); err != nil {
 		return err
 	}
 	return within(ctx, c.options.Timeout, c.pingHosts)
@@ -287,7 +199,7 @@ func (c *Core) pingHosts(ctx context.Context) error {
 // this layer, and removes the queues of this process, if the servers can be
 // reached within the timeout; otherwise Redis forgets the queues after Expiry.
 func (c *Core) Close() error {
-	if !c.closed.CompareAndSwap(false, true) {
+	if !c.process.BeginClose() {
 		return nil
 	}
 	c.normals.close()
@@ -308,7 +220,7 @@ func (c *Core) Close() error {
 		}
 	}
 	c.leave()
-	c.mailboxes.Close()
+	c.process.Mailboxes().Close()
 	var closing sync.WaitGroup
 	for _, h := range c.hosts {
 		closing.Go(func() { h.writer.close(time.Until(deadline)) })
@@ -316,6 +228,7 @@ func (c *Core) Close() error {
 	closing.Wait()
 	c.cancel()
 	c.running.Wait()
+	c.process.Close()
 	return closeHosts(c.owned)
 }
 
@@ -331,7 +244,7 @@ func (c *Core) leave() {
 		for keys := range slices.Chunk(own, maxEndKeys) {
 			h.enqueue(&op{what: opEnd, keys: keys, then: func(o *op) {
 				if o.err == nil && o.count > 0 {
-					c.drop(layer.DropClosed, "", int(o.count))
+					c.process.Drop(layer.DropClosed, "", int(o.count))
 				}
 			}})
 		}
@@ -348,18 +261,6 @@ func (c *Core) abandoned(channel string) {
 
 // now is the layer's clock, in nanoseconds; it never goes back.
 func (c *Core) now() int64 { return int64(time.Since(c.base)) }
-
-func (c *Core) owns(channel string) bool {
-	prefix := layer.ClientPrefix(channel)
-	return strings.HasSuffix(strings.TrimSuffix(prefix, "!"), c.client) && len(prefix) > len(c.client)+1
-}
-
-func (c *Core) closedOr(err error) error {
-	if c.closed.Load() {
-		return layer.ErrClosed
-	}
-	return err
-}
 
 // hostOf is the host that a name belongs to: that of a group, or of a channel's
 // name up to and including its '!'.

@@ -16,10 +16,7 @@ const flushBatch = 1000
 // drops what this process has in memory. What other processes have in memory
 // stays. Keys of a bus whose prefix begins with this one's are deleted too.
 func (c *Core) Flush(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := c.closedOr(nil); err != nil {
+	if err := c.process.Check(ctx); err != nil {
 		return err
 	}
 	c.added.Clear()
@@ -29,7 +26,7 @@ func (c *Core) Flush(ctx context.Context) error {
 			return redisconn.Unavailable(err)
 		}
 	}
-	c.mailboxes.Clear()
+	c.process.Mailboxes().Clear()
 	return nil
 }
 
@@ -77,7 +74,7 @@ func (c *Core) deleteKeys(ctx context.Context, conn *redisconn.Conn, keys []stri
 			return err
 		}
 		if n > 0 {
-			c.drop(layer.DropClosed, c.channelOf(key), n)
+			c.process.Drop(layer.DropClosed, c.channelOf(key), n)
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 // goldenCore is a Core with the random bytes, the time and the IV of the golden
 // files.
 func goldenCore(t *testing.T, format Serializer, prefix int, keys ...string) *Core {
-	c := &Core{options: Options{SerializerFormat: format, RandomPrefixLength: prefix}, random: func(b []byte) { copy(b, goldenRandom) }}
+	c := &Core{bus: bus{options: Options{SerializerFormat: format, RandomPrefixLength: prefix}}, random: func(b []byte) { copy(b, goldenRandom) }}
 	if keys != nil {
 		c.fernet = testFernet(t, keys...)
 	}

@@ -107,7 +107,7 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 	if err != nil {
 		return err
 	}
-	c.counters.groupSent.Add(1)
+	c.process.CountGroupSend(group)
 	return nil
 }
 
@@ -138,13 +138,13 @@ func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p 
 		return ops[0].members, nil
 	}
 	if len(p.own) > 0 {
-		send := c.mailboxes.Fan(msg, 0)
+		send := c.process.Mailboxes().Fan(msg, 0)
 		for _, m := range p.own {
-			c.taken(m.channel, send.Put(m.channel, m.ref))
+			c.process.Refused(m.channel, send.Put(m.channel, m.ref), 1)
 		}
 	}
 	if p.unusable > 0 {
-		c.drop(layer.DropUndecodable, group, p.unusable)
+		c.process.Drop(layer.DropUndecodable, group, p.unusable)
 	}
 	for _, o := range ops {
 		if o.unused != nil {
@@ -202,7 +202,7 @@ func (r *roster) planned(c *Core, group string) *plan {
 
 // newPlan makes the plan for a list of members, and keeps it.
 func (c *Core) newPlan(group string, r *roster) *plan {
-	members := r.channels
+	members, limits := r.channels, c.process.Limits()
 	p := &plan{reply: r.reply, size: nameOverhead}
 	at := map[string]*queue{}
 	hosts := make([]*part, len(c.hosts))
@@ -215,15 +215,15 @@ func (c *Core) newPlan(group string, r *roster) *plan {
 		}
 		name := channel
 		if layer.IsProcessSpecific(channel) {
-			if c.owns(channel) {
-				p.own = append(p.own, member{channel, c.mailboxes.Ref(channel)})
+			if c.process.Owns(channel) {
+				p.own = append(p.own, member{channel, c.process.Mailboxes().Ref(channel)})
 				continue
 			}
 			name = layer.ClientPrefix(channel)
 		}
 		q := at[name]
 		if q == nil {
-			q = &queue{key: c.options.Prefix + name, capacity: c.limits.CapacityFor(channel)}
+			q = &queue{key: c.options.Prefix + name, capacity: limits.CapacityFor(channel)}
 			at[name] = q
 			order = append(order, name)
 		}
@@ -305,12 +305,12 @@ func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
 	c.remember(group, channel)
 	// Looked at after adding: a channel that goes away at the same time is
 	// either seen to be gone here, or leaves its groups after this one.
-	if c.owns(channel) && !c.mailboxes.Has(channel) {
+	if c.process.Owns(channel) && !c.process.Mailboxes().Has(channel) {
 		c.added.Discard(group, channel)
 		return c.closedOr(layer.ErrChannelGone)
 	}
 	err := c.hostOf(group).do(ctx, &op{what: opAdd, key: c.groupKey(group), name: channel})
-	if err == nil && c.owns(channel) && !c.mailboxes.Has(channel) {
+	if err == nil && c.process.Owns(channel) && !c.process.Mailboxes().Has(channel) {
 		c.discardLater(group, channel) // it went away meanwhile
 		return c.closedOr(layer.ErrChannelGone)
 	}
@@ -327,16 +327,7 @@ func (c *Core) GroupDiscard(ctx context.Context, group, channel string) error {
 }
 
 func (c *Core) checkMembership(ctx context.Context, group, channel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := layer.ValidateGroup(group); err != nil {
-		return err
-	}
-	if err := layer.ValidateChannel(channel); err != nil {
-		return err
-	}
-	return c.closedOr(nil)
+	return c.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel))
 }
 
 // leaveAll ends the memberships of a channel that is gone, as far as they began

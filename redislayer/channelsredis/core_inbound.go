@@ -115,17 +115,17 @@ const tokenGrace = 10 * time.Second
 // expiry is left to the mailboxes.
 func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, to address, ok bool) {
 	if len(e.member) > c.maxEncoded() {
-		c.drop(layer.DropOversized, channel, 1)
+		c.process.Drop(layer.DropOversized, channel, 1)
 		return msg, to, false
 	}
 	msg, to, err := c.decode(e.member)
 	switch {
-	case errors.Is(err, layer.ErrMessageTooLarge), err == nil && msg.Size() > c.limits.MaxMessageSize:
-		c.drop(layer.DropOversized, channel, max(1, len(to.names)))
+	case errors.Is(err, layer.ErrMessageTooLarge), err == nil && msg.Size() > c.options.MaxMessageSize:
+		c.process.Drop(layer.DropOversized, channel, max(1, len(to.names)))
 	case err != nil:
 		c.undecodable(channel, err)
 	case channel != "" && c.age(w, e.score) >= c.options.Expiry:
-		c.drop(layer.DropExpired, channel, 1)
+		c.process.Drop(layer.DropExpired, channel, 1)
 	default:
 		return msg, to, true
 	}
@@ -136,7 +136,7 @@ func (c *Core) read(w *writer, channel string, e entry) (msg layer.Message, to a
 // channels' names. The worst is a list of false in JSON, encrypted: 7 bytes for one
 // of msgpack's, and 4 for 3 of these.
 func (c *Core) maxEncoded() int {
-	return c.options.RandomPrefixLength + 10*min(c.limits.MaxMessageSize, math.MaxInt/16) + addressRoom
+	return c.options.RandomPrefixLength + 10*min(c.options.MaxMessageSize, math.MaxInt/16) + addressRoom
 }
 
 // addressRoom is for the names of some 400,000 channels of one process.
@@ -167,16 +167,16 @@ func (c *Core) takeOwn(w *writer, _ string, got []entry) (back []entry) {
 			c.undecodable("", errNoAddress)
 			continue
 		}
-		fan := c.mailboxes.Fan(msg, c.age(w, e.score))
+		fan := c.process.Mailboxes().Fan(msg, c.age(w, e.score))
 		for i, channel := range to.names {
 			var ref mailbox.Ref
 			if to.refs != nil {
 				ref = to.refs[i]
-			} else if !c.owns(channel) {
+			} else if !c.process.Owns(channel) {
 				c.undecodable("", errOtherAddress)
 				continue
 			}
-			c.taken(channel, fan.Put(channel, ref))
+			c.process.Refused(channel, fan.Put(channel, ref), 1)
 		}
 	}
 	return nil
@@ -186,14 +186,3 @@ var (
 	errNoAddress    = errors.New("channelsredis: the message does not say for which channel it is")
 	errOtherAddress = errors.New("channelsredis: the message is for a channel of another process")
 )
-
-// taken counts a message that a mailbox did not take.
-func (c *Core) taken(channel string, err error) {
-	switch err {
-	case nil:
-	case layer.ErrChannelFull:
-		c.drop(layer.DropFull, channel, 1)
-	default: // released, or the layer was closed
-		c.drop(layer.DropClosed, channel, 1)
-	}
-}

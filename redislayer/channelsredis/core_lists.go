@@ -66,10 +66,10 @@ func (c *Core) readList(list string) (to address, ok bool) {
 	to = address{names: names}
 	refs := make([]mailbox.Ref, len(names))
 	for i, name := range names {
-		if !c.owns(name) {
+		if !c.process.Owns(name) {
 			return to, true
 		}
-		refs[i] = c.mailboxes.Ref(name)
+		refs[i] = c.process.Mailboxes().Ref(name)
 	}
 	to.refs = refs
 	c.lists.put(list, to)

@@ -63,7 +63,7 @@ func TestCoreLists(t *testing.T) {
 
 			gone := members[0]
 			members = members[1:]
-			receiver.mailboxes.Release(gone) // and Redis has not been told
+			receiver.process.Mailboxes().Release(gone) // and Redis has not been told
 			send()
 			require.Equal(t, uint64(1), receiver.Stats().Dropped[layer.DropClosed])
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/channellayer/channellayer/layer"
 )
@@ -13,7 +14,9 @@ import (
 // that waits. If that one has gone away meanwhile, the next here gets the
 // message, or it goes back to the head of its queue.
 type normals struct {
-	c      *Core
+	c        *Core
+	received atomic.Uint64 // messages that receive returned
+
 	mu     sync.Mutex
 	closed bool
 	m      map[string][]*normalWaiter
@@ -42,7 +45,7 @@ func (n *normals) receive(ctx context.Context, channel string) (layer.Message, e
 	}
 	select {
 	case msg, ok := <-w.ready:
-		return msg, closedUnless(ok)
+		return n.returned(msg, ok)
 	case <-ctx.Done():
 	}
 	n.mu.Lock()
@@ -50,7 +53,7 @@ func (n *normals) receive(ctx context.Context, channel string) (layer.Message, e
 	if i < 0 { // it was handed a message, or the layer closes
 		n.mu.Unlock()
 		msg, ok := <-w.ready
-		return msg, closedUnless(ok)
+		return n.returned(msg, ok)
 	}
 	last := n.removeLocked(channel, i)
 	n.mu.Unlock()
@@ -64,11 +67,13 @@ func (n *normals) receive(ctx context.Context, channel string) (layer.Message, e
 	return layer.Message{}, ctx.Err()
 }
 
-func closedUnless(ok bool) error {
-	if ok {
-		return nil
+// returned is what receive returns of what came: nothing if the layer was closed.
+func (n *normals) returned(msg layer.Message, ok bool) (layer.Message, error) {
+	if !ok {
+		return msg, layer.ErrClosed
 	}
-	return layer.ErrClosed
+	n.received.Add(1)
+	return msg, nil
 }
 
 // removeLocked removes one receiver, and reports whether it was the channel's

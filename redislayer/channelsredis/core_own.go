@@ -43,7 +43,7 @@ func (c *Core) openOwn(prefix string) {
 // counted by who sent it.
 func (c *Core) sweepOwn(now int64) {
 	live := map[string]struct{}{}
-	for channel := range c.mailboxes.Channels() {
+	for channel := range c.process.Mailboxes().Channels() {
 		live[layer.ClientPrefix(channel)] = struct{}{}
 	}
 	c.own.mu.Lock()

@@ -24,11 +24,11 @@ func TestCoreManyPrefixes(t *testing.T) {
 	const count = 20_000
 	c.own.mu.Lock()
 	for n := range count { // without having each read
-		c.own.used[fmt.Sprintf("asgi%d.%s!", n, c.client)] = c.now()
+		c.own.used[fmt.Sprintf("asgi%d.%s!", n, c.process.Name())] = c.now()
 	}
 	c.own.mu.Unlock()
 	for n := range 3 {
-		key := fmt.Sprintf("asgi%d.%s!", n*count/3, c.client)
+		key := fmt.Sprintf("asgi%d.%s!", n*count/3, c.process.Name())
 		require.NoError(t, client.ZAdd(t.Context(), key, redis.Z{Score: 1, Member: "x"}).Err())
 	}
 	require.NoError(t, c.Close())

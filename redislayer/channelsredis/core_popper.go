@@ -205,7 +205,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 		}
 		if err == nil {
 			// A queue that fills quickly is not let fill further.
-			if p.gathers && gathering.Next(time.Now(), len(got)) && len(got) < min(maxPop, p.c.limits.Capacity)/4 {
+			if p.gathers && gathering.Next(time.Now(), len(got)) && len(got) < min(maxPop, p.c.options.Capacity)/4 {
 				gather.Reset(pace.Wait)
 				select {
 				case <-gather.C:

@@ -16,7 +16,7 @@ import (
 
 // remember takes note of a membership that begins here, and when.
 func (c *Core) remember(group, channel string) {
-	if !c.owns(channel) {
+	if !c.process.Owns(channel) {
 		c.others.add(group, channel, c.now())
 		return
 	}
@@ -25,7 +25,7 @@ func (c *Core) remember(group, channel string) {
 }
 
 func (c *Core) forget(group, channel string) {
-	if c.owns(channel) {
+	if c.process.Owns(channel) {
 		c.added.Discard(group, channel)
 	} else {
 		c.others.discard(group, channel)

@@ -313,7 +313,7 @@ func (w *writer) applyPrune(c *call, reply []any) {
 // dropExpired counts what a script has removed from a queue.
 func (w *writer) dropExpired(key string, n int64) {
 	if n > 0 {
-		w.c.drop(layer.DropExpired, w.c.channelOf(key), int(n))
+		w.c.process.Drop(layer.DropExpired, w.c.channelOf(key), int(n))
 	}
 }
 

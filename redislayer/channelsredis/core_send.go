@@ -19,7 +19,7 @@ func (c *Core) Send(ctx context.Context, channel string, msg layer.Message) erro
 	var to *host
 	var address any
 	if layer.IsProcessSpecific(channel) {
-		if c.owns(channel) {
+		if c.process.Owns(channel) {
 			return c.sendOwn(channel, msg)
 		}
 		queue := layer.ClientPrefix(channel)
@@ -35,30 +35,20 @@ func (c *Core) Send(ctx context.Context, channel string, msg layer.Message) erro
 	if o.body, err = c.encode(msg, address); err != nil {
 		return layer.NotSent(err)
 	}
-	o.capacity = c.limits.CapacityFor(channel)
+	o.capacity = c.process.Limits().CapacityFor(channel)
 	if err := to.do(ctx, o); err != nil {
 		return err
 	}
-	c.counters.sent.Add(1)
+	c.process.CountSend(channel)
 	return nil
 }
 
 func (c *Core) sendOwn(channel string, msg layer.Message) error {
-	err := c.mailboxes.Put(channel, msg)
+	err := c.process.Mailboxes().Put(channel, msg)
 	if err == nil {
-		c.counters.sent.Add(1)
+		c.process.CountSend(channel)
 	}
 	return err
-}
-
-func (c *Core) checkSend(ctx context.Context, msg layer.Message) error {
-	if err := ctx.Err(); err != nil {
-		return layer.NotSent(err)
-	}
-	if c.closed.Load() {
-		return layer.NotSent(layer.ErrClosed)
-	}
-	return c.options.checkMessage(c.limits, msg)
 }
 
 // turns is which host the next message to a normal channel goes to. As with

@@ -1,9 +1,12 @@
 package channelsredis
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	neturl "net/url"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -24,6 +27,62 @@ func hostOf(name string, n int) int {
 	}
 	bits := crc32.ChecksumIEEE([]byte(name)) & 0xFFF
 	return int(float64(bits) / (4096 / float64(n)))
+}
+
+// opened is a layer that open makes.
+type opened interface {
+	shared() *bus
+	waitConnected(context.Context) error
+	Close() error
+}
+
+// open makes a layer on the servers at the URLs, whose clients it owns, and waits
+// until it is connected.
+func open[L opened](ctx context.Context, urls []string, options Options, newLayer func(Options) (L, error)) (L, error) {
+	var none L
+	var err error
+	if options.Hosts, err = openHosts(urls, options); err != nil {
+		return none, err
+	}
+	l, err := newLayer(options)
+	if err != nil {
+		closeHosts(options.Hosts)
+		return none, err
+	}
+	l.shared().owned = options.Hosts
+	if err := l.waitConnected(ctx); err != nil {
+		l.shared().cancel() // nothing is under way that Close should wait for
+		l.Close()
+		return none, err
+	}
+	return l, nil
+}
+
+func (b *bus) shared() *bus { return b }
+
+// waitConnected waits until a host is connected, the cause why it is not is its
+// set-up, or ctx ends.
+func waitConnected(ctx context.Context, host int, state func() (connected bool, cause error)) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		connected, cause := state()
+		if connected {
+			return nil
+		}
+		var setup *SetupError
+		if errors.As(cause, &setup) {
+			return cause
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if cause != nil {
+				return fmt.Errorf("host %d: %w: %w", host, cause, ctx.Err())
+			}
+			return ctx.Err()
+		}
+	}
 }
 
 // openHosts makes a client for each URL, for a layer that owns them. On an error

@@ -177,6 +177,11 @@ func (o Options) withDefaults() (Options, error) {
 	if custom, ok := o.SerializerFormat.(CustomSerializer); ok && (custom.Marshal == nil || custom.Unmarshal == nil) {
 		return o, badOption("SerializerFormat", "a CustomSerializer needs Marshal and Unmarshal")
 	}
+	for field, kind := range map[string]string{"OnDisconnect": o.OnDisconnect, "OnReconnect": o.OnReconnect} {
+		if err := limits.CheckMessage(typed(kind)); err != nil {
+			return o, badOption(field, "%w", err)
+		}
+	}
 	o.Capacity, o.ChannelCapacity = limits.Capacity, limits.CapacityRules
 	o.Expiry, o.GroupExpiry, o.MaxMessageSize = limits.Expiry, limits.GroupExpiry, limits.MaxMessageSize
 	setDefault(&o.Prefix, DefaultPrefix)
@@ -190,17 +195,6 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
-}
-
-// checkMessage returns why a message may not be sent, or nil.
-func (o *Options) checkMessage(limits layer.Limits, msg layer.Message) error {
-	if err := limits.CheckMessage(msg); err != nil {
-		return err
-	}
-	if !o.AllowUntyped && msg.Type() == "" {
-		return errUntyped
-	}
-	return nil
 }
 
 var errUntyped error = &layer.Error{Op: "send", Name: "type", Err: fmt.Errorf("%w: it is missing or no string, and Django closes the connection of a consumer that gets such a message (Options.AllowUntyped)", layer.ErrInvalidMessage)}

@@ -29,8 +29,8 @@ const maxTogether = 16
 // must not find its mailbox full because they came together: no more do than
 // take a quarter of the smallest.
 func newDelivery(l *PubSub) *delivery {
-	capacity := l.limits.Capacity
-	for _, rule := range l.limits.CapacityRules {
+	capacity := l.options.Capacity
+	for _, rule := range l.options.ChannelCapacity {
 		capacity = min(capacity, rule.Capacity)
 	}
 	return &delivery{l: l, most: min(maxTogether, max(1, capacity/4))}
@@ -61,9 +61,9 @@ func (d *delivery) deliver() {
 	if len(d.messages) == 0 {
 		return
 	}
-	fan := d.l.mailboxes.FanAll(d.messages, 0)
+	fan := d.l.process.Mailboxes().FanAll(d.messages, 0)
 	if d.isGroup {
-		for channel, ref := range d.l.groups.MembersWith(d.name) {
+		for channel, ref := range d.l.process.Groups().MembersWith(d.name) {
 			ref, _ := ref.(mailbox.Ref)
 			d.put(&fan, channel, ref)
 		}
@@ -75,7 +75,6 @@ func (d *delivery) deliver() {
 }
 
 func (d *delivery) put(fan *mailbox.Fan, channel string, ref mailbox.Ref) {
-	if taken, err := fan.PutAll(channel, ref); err != nil {
-		d.l.refused(channel, err, len(d.messages)-taken)
-	}
+	taken, err := fan.PutAll(channel, ref)
+	d.l.process.Refused(channel, err, len(d.messages)-taken)
 }

@@ -24,8 +24,8 @@ func delivering(t *testing.T, options Options) (l *PubSub, d *delivery, members 
 	t.Cleanup(func() { l.Close() })
 	for _, local := range []string{"a", "b"} {
 		channel := l.patternFor("x", local)
-		require.NoError(t, l.mailboxes.Open(channel))
-		l.groups.AddWith("room", channel, l.mailboxes.Ref(channel))
+		require.NoError(t, l.process.Mailboxes().Open(channel))
+		l.process.Groups().AddWith("room", channel, l.process.Mailboxes().Ref(channel))
 		members = append(members, channel)
 	}
 	return l, newDelivery(l), members
@@ -40,9 +40,9 @@ func TestDeliveryKeepsTheOrder(t *testing.T) {
 	}
 	add(l.groupTopic("room"), false, 1)
 	add(l.groupTopic("room"), false, 2)
-	require.Zero(t, l.mailboxes.Len(members[0]), "more may come that goes with these")
+	require.Zero(t, l.process.Mailboxes().Len(members[0]), "more may come that goes with these")
 	add(members[0], true, 3)
-	require.Equal(t, 2, l.mailboxes.Len(members[0]), "what came before a message to another")
+	require.Equal(t, 2, l.process.Mailboxes().Len(members[0]), "what came before a message to another")
 	add(l.groupTopic("nobody"), false, 4)
 	add("normal", false, 5)
 	d.deliver()
@@ -50,10 +50,10 @@ func TestDeliveryKeepsTheOrder(t *testing.T) {
 	for n := range maxTogether {
 		add(members[1], true, 6+n)
 	}
-	require.Equal(t, 2+maxTogether, l.mailboxes.Len(members[1]), "so many together are enough")
+	require.Equal(t, 2+maxTogether, l.process.Mailboxes().Len(members[1]), "so many together are enough")
 	for channel, want := range map[string][]int64{members[0]: {1, 2, 3}, members[1]: {1, 2, 6, 7, 8}, "normal": {5}} {
 		for _, n := range want {
-			msg, err := l.mailboxes.Receive(t.Context(), channel)
+			msg, err := l.process.Mailboxes().Receive(t.Context(), channel)
 			require.NoError(t, err)
 			require.Equal(t, n, msg.Int("n"), "on %s, of which the first should be %v", channel, want)
 		}
@@ -66,14 +66,14 @@ func TestDeliveryCountsWhatIsRefused(t *testing.T) {
 	d.most = maxTogether
 	body, err := l.encode(layer.NewMessage(nil))
 	require.NoError(t, err)
-	l.mailboxes.Release(members[1])
+	l.process.Mailboxes().Release(members[1])
 	for range 10 {
 		d.add([]byte(l.groupTopic("room")), false, body, 0)
 	}
 	d.add([]byte(l.groupTopic("room")), false, []byte("\xc1"), 0)
 	d.add([]byte(l.groupTopic("room")), false, nil, 1<<30)
 	d.deliver()
-	require.Equal(t, 8, l.mailboxes.Len(members[0]))
+	require.Equal(t, 8, l.process.Mailboxes().Len(members[0]))
 	want := layer.Drops{layer.DropFull: 2, layer.DropClosed: 10, layer.DropUndecodable: 1, layer.DropOversized: 1}
 	require.Equal(t, want, l.Stats().Dropped)
 }

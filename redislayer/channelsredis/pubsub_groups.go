@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"strings"
-	"sync"
 
 	"github.com/channellayer/channellayer/layer"
 )
@@ -24,7 +23,7 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := l.checkMembership(ctx, group, channel); err != nil {
 		return err
 	}
-	if layer.IsProcessSpecific(channel) && !l.owns(channel) || isPythonSpecific(channel) {
+	if layer.IsProcessSpecific(channel) && !l.process.Owns(channel) || isPythonSpecific(channel) {
 		return &layer.Error{Op: "group add", Name: channel, Err: fmt.Errorf(
 			"%w: on a PubSub bus, each process adds its own channels", layer.ErrForeignChannel)}
 	}
@@ -37,24 +36,21 @@ func (l *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 // add begins a membership, and waits for the subscriptions that it needs.
 func (l *PubSub) add(ctx context.Context, group, channel string) error {
 	specific := layer.IsProcessSpecific(channel)
-	if !specific {
+	if specific {
+		if err := l.process.Join(group, channel); err != nil {
+			return err
+		}
+	} else {
 		if err := l.normals.touch(ctx, channel); err != nil {
 			return err
 		}
+		l.process.Groups().Add(group, channel)
 	}
-	topic := l.groupTopic(group)
-	lock := l.lock(group)
-	lock.Lock()
-	l.groups.AddWith(group, channel, l.mailboxes.Ref(channel))
-	subscription := l.host(topic).sub.subscribe(topic, false)
-	lock.Unlock()
-	// Looked at after adding: a channel that goes away at the same time is
-	// either seen to be gone here, or leaves its groups after this one.
-	if specific && !l.mailboxes.Has(channel) {
-		l.leave(group, channel)
-		return l.closedOr(layer.ErrChannelGone)
+	subscription := l.register(group)
+	if subscription == nil { // it has left again meanwhile
+		return l.closedOr(nil)
 	}
-	err := l.host(topic).sub.wait(ctx, subscription)
+	err := l.host(subscription.name).sub.wait(ctx, subscription)
 	if err == nil && !specific {
 		sub := l.host(channel).sub
 		err = sub.wait(ctx, sub.subscribe(channel, false))
@@ -77,49 +73,41 @@ func (l *PubSub) GroupDiscard(ctx context.Context, group, channel string) error 
 }
 
 func (l *PubSub) checkMembership(ctx context.Context, group, channel string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := layer.ValidateGroup(group); err != nil {
-		return err
-	}
-	if err := l.validateChannel(channel); err != nil {
-		return err
-	}
-	return l.closedOr(nil)
+	return l.process.Check(ctx, layer.ValidateGroup(group), l.validateChannel(channel))
 }
 
 // leave ends a membership, and the subscription with the last.
 func (l *PubSub) leave(group, channel string) {
-	if l.groups.Discard(group, channel) {
-		l.unsubscribeEmpty(group)
+	if l.process.Groups().Discard(group, channel) {
+		l.register(group)
 	}
 }
 
-// leaveAll ends all memberships of a channel that is gone.
-func (l *PubSub) leaveAll(channel string) {
-	for _, group := range l.groups.DiscardChannel(channel) {
-		l.unsubscribeEmpty(group)
+// emptied is told of groups that lost their last member here without anybody
+// having called GroupDiscard.
+func (l *PubSub) emptied(groups []string) {
+	for _, group := range groups {
+		l.register(group)
 	}
 }
 
-// unsubscribeEmpty ends the subscription to a group that has lost its last
-// member, unless it has got another since.
-func (l *PubSub) unsubscribeEmpty(group string) {
+// register sees to it that there is a subscription to the group if it has
+// members here, and none otherwise. Whoever changes members calls it after that:
+// the last to do so leaves it right. It returns the subscription.
+func (l *PubSub) register(group string) *topic {
 	topic := l.groupTopic(group)
-	lock := l.lock(group)
+	sub := l.host(topic).sub
+	lock := &l.locks[maphash.String(lockSeed, group)%uint64(len(l.locks))]
 	lock.Lock()
 	defer lock.Unlock()
-	if l.groups.Len(group) == 0 {
-		l.host(topic).sub.unsubscribe(topic)
+	if l.process.Groups().Len(group) > 0 {
+		return sub.subscribe(topic, false)
 	}
+	sub.unsubscribe(topic)
+	return nil
 }
 
 var lockSeed = maphash.MakeSeed()
-
-func (l *PubSub) lock(group string) *sync.Mutex {
-	return &l.locks[maphash.String(lockSeed, group)%uint64(len(l.locks))]
-}
 
 const groupInfix = "__group__"
 

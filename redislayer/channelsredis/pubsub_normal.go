@@ -93,13 +93,27 @@ func (n *pubsubNormals) state(channel string) (here, held bool) {
 	return n.here[channel] != nil, held
 }
 
+// run sweeps now and then.
+func (n *pubsubNormals) run(ctx context.Context) {
+	tick := time.NewTicker(max(min(time.Second, n.l.options.Expiry/4), 10*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			n.sweep()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // sweep ends the subscriptions that nobody has used for as long as a message
 // may stay unread.
 func (n *pubsubNormals) sweep() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for channel, use := range n.here {
-		if use.receivers == 0 && time.Since(use.left) >= n.l.options.Expiry && len(n.l.groups.GroupsOf(channel)) == 0 {
+		if use.receivers == 0 && time.Since(use.left) >= n.l.options.Expiry && len(n.l.process.Groups().GroupsOf(channel)) == 0 {
 			delete(n.here, channel)
 			n.l.host(channel).sub.unsubscribe(channel)
 		}
@@ -111,11 +125,11 @@ func (l *PubSub) hold(channel string, msg layer.Message) error {
 	n := l.normals
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	err := l.mailboxes.Put(channel, msg)
+	err := l.process.Mailboxes().Put(channel, msg)
 	if err != nil {
 		return err
 	}
-	l.counters.sent.Add(1)
+	l.process.CountSend(channel)
 	if n.here[channel] == nil { // or a receiver has come here meanwhile
 		n.held[strings.Clone(channel)] = struct{}{}
 		nudge(n.wake)
@@ -165,7 +179,7 @@ func (n *pubsubNormals) round(ctx context.Context) (more bool) {
 		}
 		cancel()
 		n.mu.Lock()
-		if _, held := n.held[channel]; held && n.l.mailboxes.Len(channel) == 0 { // passed on, or expired
+		if _, held := n.held[channel]; held && n.l.process.Mailboxes().Len(channel) == 0 { // passed on, or expired
 			delete(n.held, channel)
 		}
 		more = more || len(n.held) > 0
@@ -181,7 +195,7 @@ func (n *pubsubNormals) passOne(ctx context.Context, channel string) bool {
 	var msg layer.Message
 	var age time.Duration
 	if held {
-		msg, age, held = n.l.mailboxes.Take(channel)
+		msg, age, held = n.l.process.Mailboxes().Take(channel)
 	}
 	if !held {
 		n.mu.Unlock()
@@ -198,7 +212,7 @@ func (n *pubsubNormals) passOne(ctx context.Context, channel string) bool {
 	}()
 	body, err := n.l.encode(msg)
 	if err != nil { // it was encoded before it was held
-		n.l.drop(layer.DropUndecodable, channel, 1)
+		n.l.process.Drop(layer.DropUndecodable, channel, 1)
 		return true
 	}
 	m := &publish{channel: channel, body: body}
@@ -207,12 +221,12 @@ func (n *pubsubNormals) passOne(ctx context.Context, channel string) bool {
 	case err == nil && m.receivers > 0:
 		return true
 	case err != nil && !isNotSent(err):
-		n.l.drop(layer.DropLate, channel, 1) // it may have been published: never twice
+		n.l.process.Drop(layer.DropLate, channel, 1) // it may have been published: never twice
 		return false
 	}
 	// Who received has gone again, or Redis has: it waits on, as the oldest.
-	if n.l.mailboxes.Return(channel, msg, age+time.Since(taken)) != nil { // the layer was closed
-		n.l.drop(layer.DropClosed, channel, 1)
+	if n.l.process.Mailboxes().Return(channel, msg, age+time.Since(taken)) != nil { // the layer was closed
+		n.l.process.Drop(layer.DropClosed, channel, 1)
 	}
 	return false
 }

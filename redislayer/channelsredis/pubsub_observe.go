@@ -5,75 +5,53 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 )
 
-// pubsubCounters are what the mailboxes do not count.
-type pubsubCounters struct {
-	sent, groupSent, gaps atomic.Uint64
-	dropped               [len(layer.Drops{})]atomic.Uint64
-	undecodableToldAt     atomic.Int64 // in nanoseconds
-}
-
-// undecodableInterval is how often the log is told of messages that cannot be
-// read: with a wrong key that is all of them.
-const undecodableInterval = 10 * time.Second
-
 // Stats implements [layer.Statser].
-func (l *PubSub) Stats() layer.Stats {
-	boxes := l.mailboxes.Stats()
-	stats := layer.Stats{
-		Sent:      l.counters.sent.Load(),
-		GroupSent: l.counters.groupSent.Load(),
-		Received:  boxes.Received,
-		Abandoned: boxes.Abandoned,
-		Gaps:      l.counters.gaps.Load(),
-		Dropped:   boxes.Dropped,
-	}
-	for reason := range l.counters.dropped {
-		stats.Dropped[reason] += l.counters.dropped[reason].Load()
-	}
-	return stats
-}
-
-func (l *PubSub) drop(reason layer.DropReason, name string, count int) {
-	l.counters.dropped[reason].Add(uint64(count))
-	if l.options.Observer.Dropped != nil {
-		l.news.add(pubsubEvent{reason: reason, name: name, count: count})
-	}
-}
+func (l *PubSub) Stats() layer.Stats { return l.process.Stats() }
 
 // pubsubNews tells the observer, on a goroutine of its own: what it calls may
-// wait for what the goroutine that met the event has yet to read.
+// wait for what the goroutine that met the event has yet to read, and some events
+// are met under locks of this layer.
 type pubsubNews struct {
-	observer layer.Observer
-	wake     chan struct{} // has room for one
+	dropped func(layer.DropReason, string, int) // the observer's; nil if it has none
+	wake    chan struct{}                       // has room for one
 
 	mu     sync.Mutex
 	events []pubsubEvent
 }
 
-// pubsubEvent is drops, or a gap.
+// pubsubEvent is drops, or what else there is to do.
 type pubsubEvent struct {
 	reason layer.DropReason
 	name   string
-	count  int // 0 for a gap
+	count  int
 
-	from, to time.Time
-	why      string
+	do func() // nil for drops
 }
 
-func (n *pubsubNews) add(e pubsubEvent) {
+func (n *pubsubNews) drop(reason layer.DropReason, name string, count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if i := len(n.events) - 1; i >= 0 && e.count > 0 && n.events[i].count > 0 && n.events[i].reason == e.reason && n.events[i].name == e.name {
-		n.events[i].count += e.count
+	if i := len(n.events) - 1; i >= 0 && n.events[i].do == nil && n.events[i].reason == reason && n.events[i].name == name {
+		n.events[i].count += count
 		return
 	}
+	n.addLocked(pubsubEvent{reason: reason, name: name, count: count})
+}
+
+// later has something done after what was added before.
+func (n *pubsubNews) later(do func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addLocked(pubsubEvent{do: do})
+}
+
+func (n *pubsubNews) addLocked(e pubsubEvent) {
 	n.events = append(n.events, e)
 	nudge(n.wake)
 }
@@ -100,27 +78,25 @@ func (n *pubsubNews) tell() {
 			return
 		}
 		for _, e := range events {
-			if e.count > 0 {
-				n.observer.Dropped(e.reason, e.name, e.count)
+			if e.do != nil {
+				e.do()
 			} else {
-				n.observer.Gap(e.from, e.to, e.why)
+				n.dropped(e.reason, e.name, e.count)
 			}
 		}
 	}
 }
 
-func (l *PubSub) undecodable(name string, err error) {
-	now, told := time.Now().UnixNano(), l.counters.undecodableToldAt.Load()
-	if now-told > int64(undecodableInterval) && l.counters.undecodableToldAt.CompareAndSwap(told, now) {
-		l.log.Warn("a message cannot be read", "error", err)
-	}
-	l.drop(layer.DropUndecodable, name, 1)
-}
-
 // disconnected is told that a host's subscriptions are lost.
 func (l *PubSub) disconnected(h *pubsubHost, err error) {
 	l.log.Warn("subscriptions lost", "host", h.index, "error", err)
-	l.notices.tell(false)
+	if notice := typed(l.options.OnDisconnect); notice.Len() > 0 {
+		l.news.later(func() {
+			for channel := range l.process.Mailboxes().Channels() {
+				l.process.Put(channel, notice, 0)
+			}
+		})
+	}
 	h.pub.poke()
 }
 
@@ -131,12 +107,8 @@ func (l *PubSub) subscribed(h *pubsubHost, lost time.Time) {
 		return
 	}
 	now := time.Now()
-	l.counters.gaps.Add(1)
 	l.log.Warn("subscribed again; messages may have been lost", "host", h.index, "from", lost, "to", now)
-	if l.options.Observer.Gap != nil {
-		l.news.add(pubsubEvent{from: lost, to: now, why: fmt.Sprintf("the connection to host %d was lost", h.index)})
-	}
-	l.notices.tell(true)
+	l.news.later(func() { l.process.Gap(lost, now, fmt.Sprintf("the connection to host %d was lost", h.index)) })
 }
 
 // ping makes a round trip from this process to itself.
@@ -155,7 +127,3 @@ func setupError(cause error) error {
 	}
 	return nil
 }
-
-// joinCause tells a cause without being one: a connection's deadline is not the
-// caller's.
-func joinCause(cause, err error) error { return fmt.Errorf("%s: %w", cause, err) }

@@ -144,7 +144,7 @@ func (p *publisher) endLost(ctx context.Context, c *pubsubConn) error {
 // checkRights returns a [SetupError] if the user may not run what a publisher
 // does: to publish, and to ask who would hear of it. Nobody hears of this.
 func (p *publisher) checkRights(ctx context.Context, c *pubsubConn) error {
-	nobody := p.h.l.client
+	nobody := p.h.l.process.Name()
 	_, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.Publish(ctx, nobody, "")
 		pipe.PubSubNumSub(ctx, nobody)

@@ -23,13 +23,13 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 	}
 	m := &publish{channel: channel}
 	switch {
-	case l.owns(channel):
+	case l.process.Owns(channel):
 		if err := l.settle(ctx, nil); err != nil {
 			return layer.NotSent(l.closedOr(err))
 		}
-		err := l.mailboxes.Put(channel, msg)
+		err := l.process.Mailboxes().Put(channel, msg)
 		if err == nil {
-			l.counters.sent.Add(1)
+			l.process.CountSend(channel)
 		}
 		return err
 	case !layer.IsProcessSpecific(channel):
@@ -43,7 +43,7 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 				return layer.NotSent(err)
 			}
 			return l.hold(channel, msg)
-		case here && l.mailboxes.Len(channel) >= l.limits.CapacityFor(channel):
+		case here && l.process.Mailboxes().Len(channel) >= l.process.Limits().CapacityFor(channel):
 			return layer.ErrChannelFull
 		}
 		m.echo = here
@@ -65,7 +65,7 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 		}
 		return l.hold(channel, msg)
 	}
-	l.counters.sent.Add(1)
+	l.process.CountSend(channel)
 	return nil
 }
 
@@ -97,10 +97,10 @@ func (l *PubSub) GroupSend(ctx context.Context, group string, msg layer.Message)
 	if err != nil {
 		return layer.NotSent(err)
 	}
-	if err := l.publish(ctx, &publish{channel: l.groupTopic(group), body: body, echo: l.groups.Len(group) > 0}); err != nil {
+	if err := l.publish(ctx, &publish{channel: l.groupTopic(group), body: body, echo: l.process.Groups().Len(group) > 0}); err != nil {
 		return err
 	}
-	l.counters.groupSent.Add(1)
+	l.process.CountGroupSend(group)
 	return nil
 }
 
@@ -119,23 +119,13 @@ func (l *PubSub) publish(ctx context.Context, m *publish) error {
 	} else {
 		err = h.pub.send(ctx, m)
 	}
-	if !l.closed.Load() || !errors.Is(err, layer.ErrUnavailable) {
+	if l.closedOr(nil) == nil || !errors.Is(err, layer.ErrUnavailable) {
 		return err
 	}
 	if isNotSent(err) {
 		return layer.NotSent(layer.ErrClosed)
 	}
 	return layer.MaybeSent(layer.ErrClosed)
-}
-
-func (l *PubSub) checkSend(ctx context.Context, msg layer.Message) error {
-	if err := ctx.Err(); err != nil {
-		return layer.NotSent(err)
-	}
-	if l.closed.Load() {
-		return layer.NotSent(layer.ErrClosed)
-	}
-	return l.options.checkMessage(l.limits, msg)
 }
 
 // encode makes what is published of a message.
@@ -158,7 +148,7 @@ func (l *PubSub) serialize(msg layer.Message) ([]byte, error) {
 // read, or is too large, is counted.
 func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Message, ok bool) {
 	if oversize > 0 {
-		l.drop(layer.DropOversized, name, 1)
+		l.process.Drop(layer.DropOversized, name, 1)
 		return msg, false
 	}
 	var err error
@@ -173,10 +163,10 @@ func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Messa
 	}
 	switch {
 	case err != nil:
-		l.undecodable(name, fmt.Errorf("on %q: %w", name, err))
+		l.undecodable(name, err)
 		return msg, false
 	case msg.Size() > l.options.MaxMessageSize:
-		l.drop(layer.DropOversized, name, 1)
+		l.process.Drop(layer.DropOversized, name, 1)
 		return msg, false
 	}
 	return msg, true
@@ -186,21 +176,5 @@ func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Messa
 // one of MaxMessageSize does in the formats that are here. The worst is a list of
 // false in JSON, encrypted: 7 bytes for one, and 4 bytes for 3 of these.
 func (l *PubSub) mostWire() int { return 10*l.options.MaxMessageSize + 4096 }
-
-// taken counts a message that a mailbox did not take.
-func (l *PubSub) taken(channel string, err error) {
-	if err != nil {
-		l.refused(channel, err, 1)
-	}
-}
-
-// refused counts messages that a mailbox did not take.
-func (l *PubSub) refused(channel string, err error, count int) {
-	reason := layer.DropClosed // the channel was released, or the layer closed
-	if err == layer.ErrChannelFull {
-		reason = layer.DropFull
-	}
-	l.drop(reason, channel, count)
-}
 
 func isNotSent(err error) bool { return errors.Is(err, layer.ErrNotSent) }
