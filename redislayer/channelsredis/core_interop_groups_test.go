@@ -158,8 +158,11 @@ func TestInteropCoreFlush(t *testing.T) {
 		}
 		empty := func(t *testing.T) {
 			require.NoError(t, b.go1.GroupSend(ctx, "g", note(1)))
+			b.theirs.GroupSend("g", fromPython(2))
 			silent(t, b.go1, ours)
 			silent(t, b.go1, "jobs")
+			_, err := b.theirs.TryReceive(theirs, 200*time.Millisecond)
+			require.True(t, pypeer.IsType(err, "TimeoutError"), "got %v", err)
 		}
 		t.Run("by Go", func(t *testing.T) {
 			b.record(t, "flush", goToPython)
