@@ -68,10 +68,8 @@ func (r quietReader) Read(b []byte) (n int, err error) {
 		r.c.beforeRead()
 	}
 	for _, wait := range []time.Duration{r.c.quiet, stallGrace} {
-		if err := r.c.Net.SetReadDeadline(time.Now().Add(wait)); err != nil {
-			return 0, err
-		}
-		if n, err = r.c.Net.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.c.Pipe.Extend(wait)
+		if n, err = r.c.Pipe.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
 	}

@@ -53,6 +53,16 @@ func (p *Pipe) Write(requests []byte, timeout time.Duration) error {
 	return err
 }
 
+// Read reads what comes, for a reader who takes it from there.
+func (p *Pipe) Read(b []byte) (int, error) {
+	if p.r < p.w {
+		n := copy(b, p.in[p.r:p.w])
+		p.r += n
+		return n, nil
+	}
+	return p.stream.Read(b)
+}
+
 // Extend sets another deadline for reading.
 func (p *Pipe) Extend(timeout time.Duration) { p.net.SetReadDeadline(time.Now().Add(timeout)) }
 

@@ -246,3 +246,23 @@ func FuzzPipe(f *testing.F) {
 		}
 	})
 }
+
+// What a Fetch has read too much of comes first.
+func TestPipeRead(t *testing.T) {
+	p, server := ends(t)
+	go server.Write([]byte("+OK\r\n+pushed"))
+	reply, err := p.Fetch()
+	require.NoError(t, err)
+	require.Equal(t, "+OK\r\n", string(reply))
+	b := make([]byte, 100)
+	for read := 0; read < len("+pushed"); {
+		n, err := p.Read(b[read:])
+		require.NoError(t, err)
+		read += n
+		require.Equal(t, "+pushed"[:read], string(b[:read]))
+	}
+	go server.Write([]byte("more"))
+	n, err := p.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "more", string(b[:n]))
+}
