@@ -167,6 +167,9 @@ func (l *PubSub) NewChannel(ctx context.Context, prefix string) (string, error) 
 // subscribed for Expiry after the last Receive has returned: a worker that comes
 // back in time misses nothing.
 func (l *PubSub) Receive(ctx context.Context, channel string) (layer.Message, error) {
+	if layer.IsProcessSpecific(channel) {
+		return l.process.Receive(ctx, channel)
+	}
 	var buf [1]layer.Message
 	_, err := l.ReceiveBatch(ctx, channel, buf[:])
 	return buf[0], err
