@@ -27,7 +27,8 @@ type coreBus struct {
 
 var someKeys = []string{"a key", "an older key"}
 
-// overCore runs a test for each set of options that this channels_redis has.
+// overCore runs a test for each set of options that this channels_redis has. It
+// returns before they have run.
 func overCore(t *testing.T, base pypeer.Options, test func(t *testing.T, b *coreBus)) {
 	pypeer.Need(t)
 	type option struct {
@@ -49,6 +50,7 @@ func overCore(t *testing.T, base pypeer.Options, test func(t *testing.T, b *core
 	}
 	for _, option := range options {
 		t.Run(option.name, func(t *testing.T) {
+			t.Parallel() // each has servers of its own, and waits a lot
 			b := &coreBus{option: option.name, config: base}
 			option.change(&b.config)
 			for range option.hosts {

@@ -30,6 +30,7 @@ type pubsubBus struct {
 }
 
 // overPubSub runs a test for each set of options that this channels_redis has.
+// It returns before they have run.
 func overPubSub(t *testing.T, test func(t *testing.T, b *pubsubBus)) {
 	pypeer.Need(t)
 	type option struct {
@@ -46,6 +47,7 @@ func overPubSub(t *testing.T, test func(t *testing.T, b *pubsubBus)) {
 	}
 	for _, option := range options {
 		t.Run(option.name, func(t *testing.T) {
+			t.Parallel() // each has servers of its own, and waits a lot
 			b := newPubSubBus(t, option.hosts, option.theirs, channelsredis.Options{Capacity: 20_000})
 			b.option = option.name
 			test(t, b)
