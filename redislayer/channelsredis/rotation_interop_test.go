@@ -25,6 +25,40 @@ func eachRotation(test func(ours, theirs int)) {
 	}
 }
 
+// crossKeys sends in each direction between two layers of one step each: through a
+// group and to one member. joined is called when both members are in the group.
+func crossKeys(t *testing.T, ours layer.Layer, theirs *pypeer.Layer, group string, joined func(theirs string)) {
+	t.Helper()
+	ctx := t.Context()
+	own, other := newOwn(t, ours), theirs.NewChannel()
+	require.NoError(t, ours.GroupAdd(ctx, group, own))
+	theirs.GroupAdd(group, other)
+	joined(other)
+	for n, step := range []func(int){
+		func(n int) { require.NoError(t, ours.GroupSend(ctx, group, note(n))) },
+		func(n int) { theirs.GroupSend(group, fromPython(n)) },
+	} {
+		step(n)
+		require.EqualValues(t, n, next(t, ours, own).Int("n"), group)
+		require.Equal(t, fromPython(n), theirs.Receive(other, patience), group)
+	}
+	require.NoError(t, ours.Send(ctx, other, note(2)))
+	require.Equal(t, fromPython(2), theirs.Receive(other, patience), group)
+	theirs.Send(own, fromPython(3))
+	require.EqualValues(t, 3, next(t, ours, own).Int("n"), group)
+}
+
+// onlyNewKey sees a layer with the new key only drop and count what the old one
+// encrypted, while the rest arrives.
+func onlyNewKey(t *testing.T, ours layer.Layer, oldKey, newKey *pypeer.Layer) {
+	t.Helper()
+	own := newOwn(t, ours)
+	oldKey.Send(own, fromPython(6))
+	newKey.Send(own, fromPython(7))
+	require.EqualValues(t, 7, next(t, ours, own).Int("n"))
+	require.Equal(t, uint64(1), ours.(layer.Statser).Stats().Dropped[layer.DropUndecodable])
+}
+
 // Keys change without a moment in which a message is lost, whichever side is
 // ahead; and what waits in a queue is read by who has taken the next step since.
 func TestInteropCoreRotation(t *testing.T) {
@@ -43,22 +77,7 @@ func TestInteropCoreRotation(t *testing.T) {
 		}
 		eachRotation(func(i, j int) {
 			group := fmt.Sprintf("room-%d-%d", i, j)
-			own, other := newOwn(t, ours[i]), theirs[j].NewChannel()
-			require.NoError(t, ours[i].GroupAdd(ctx, group, own))
-			theirs[j].GroupAdd(group, other)
-			for n, step := range []func(int){
-				func(n int) { require.NoError(t, ours[i].GroupSend(ctx, group, note(n))) },
-				func(n int) { theirs[j].GroupSend(group, fromPython(n)) },
-			} {
-				step(n)
-				require.EqualValues(t, n, next(t, ours[i], own).Int("n"), group)
-				require.Equal(t, fromPython(n), theirs[j].Receive(other, patience), group)
-			}
-			require.NoError(t, ours[i].Send(ctx, other, note(2)))
-			require.Equal(t, fromPython(2), theirs[j].Receive(other, patience), group)
-			theirs[j].Send(own, fromPython(3))
-			require.EqualValues(t, 3, next(t, ours[i], own).Int("n"), group)
-
+			crossKeys(t, ours[i], theirs[j], group, func(string) {})
 			require.NoError(t, ours[i].Send(ctx, "to-python-"+group, note(4)))
 			require.Equal(t, fromPython(4), theirs[j].Receive("to-python-"+group, patience))
 			theirs[j].Send("to-go-"+group, fromPython(5))
@@ -68,13 +87,8 @@ func TestInteropCoreRotation(t *testing.T) {
 			require.Zero(t, l.Stats().Dropped.Total(), "keys %q", rotation[i])
 		}
 
-		// With the new key only, what the old one encrypted is dropped and counted,
-		// and the rest arrives. Python's receive raises, as with Python's.
-		own := newOwn(t, ours[3])
-		theirs[0].Send(own, fromPython(6))
-		theirs[3].Send(own, fromPython(7))
-		require.EqualValues(t, 7, next(t, ours[3], own).Int("n"))
-		require.Equal(t, uint64(1), ours[3].Stats().Dropped[layer.DropUndecodable])
+		onlyNewKey(t, ours[3], theirs[0], theirs[3])
+		// Python's receive raises there, as with Python's.
 		other := theirs[3].NewChannel()
 		require.NoError(t, ours[0].Send(ctx, other, note(8)))
 		_, err := theirs[3].TryReceive(other, patience)
@@ -91,7 +105,6 @@ func TestInteropPubSubRotation(t *testing.T) {
 		}
 		b.record(t, "keys change, one process after the other", goToPython)
 		b.record(t, "keys change, one process after the other", pythonToGo)
-		ctx := t.Context()
 		var ours []*channelsredis.PubSub
 		var theirs []*pypeer.Layer
 		for _, b.config.Keys = range rotation {
@@ -100,31 +113,14 @@ func TestInteropPubSubRotation(t *testing.T) {
 		}
 		eachRotation(func(i, j int) {
 			group := fmt.Sprintf("room-%d-%d", i, j)
-			own, other := newOwn(t, ours[i]), theirs[j].NewChannel()
-			require.NoError(t, ours[i].GroupAdd(ctx, group, own))
-			theirs[j].GroupAdd(group, other)
-			b.subscribed(t, b.group(group), 2)
-			b.subscribed(t, other, 1)
-			for n, step := range []func(int){
-				func(n int) { require.NoError(t, ours[i].GroupSend(ctx, group, note(n))) },
-				func(n int) { theirs[j].GroupSend(group, fromPython(n)) },
-			} {
-				step(n)
-				require.EqualValues(t, n, next(t, ours[i], own).Int("n"), group)
-				require.Equal(t, fromPython(n), theirs[j].Receive(other, patience), group)
-			}
-			require.NoError(t, ours[i].Send(ctx, other, note(2)))
-			require.Equal(t, fromPython(2), theirs[j].Receive(other, patience), group)
-			theirs[j].Send(own, fromPython(3))
-			require.EqualValues(t, 3, next(t, ours[i], own).Int("n"), group)
+			crossKeys(t, ours[i], theirs[j], group, func(other string) {
+				b.subscribed(t, b.group(group), 2)
+				b.subscribed(t, other, 1)
+			})
 		})
 		for i, l := range ours {
 			require.Zero(t, l.Stats().Dropped.Total(), "keys %q", rotation[i])
 		}
-		own := newOwn(t, ours[3])
-		theirs[0].Send(own, fromPython(6))
-		theirs[3].Send(own, fromPython(7))
-		require.EqualValues(t, 7, next(t, ours[3], own).Int("n"))
-		require.Equal(t, uint64(1), ours[3].Stats().Dropped[layer.DropUndecodable])
+		onlyNewKey(t, ours[3], theirs[0], theirs[3])
 	})
 }
