@@ -72,6 +72,7 @@ func startFleet(b *testing.B, server *redistest.Server, r row, p pair) *fleet {
 	if r.layer == pubSub && p.receiver == inPython {
 		f.awaitSubscriptions(b, server, r, open.Prefix)
 	}
+	place(b, f, server)
 	return f
 }
 

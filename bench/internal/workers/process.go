@@ -60,6 +60,9 @@ func StartProgram(b *testing.B, language string, cmd *exec.Cmd) *Process {
 	return p
 }
 
+// PID is the worker's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Stop ends the worker, which may be in the middle of something. The end of the
 // benchmark does so, too.
 func (p *Process) Stop() {
