@@ -33,7 +33,7 @@ func (s *session) claimOrEnqueue(o *op, may bool) (*conn, error) {
 		s.mu.Unlock()
 		return nil, err
 	}
-	nudge := s.queued.Add(o) && s.turn == turnFree // who has the turn looks
+	nudge := s.queued.Add(o) && s.turn.Free() // who has the turn looks
 	s.mu.Unlock()
 	if nudge {
 		s.nudge()

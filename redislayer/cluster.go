@@ -11,6 +11,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // cluster is what a layer on a Redis Cluster has besides its session: that one
@@ -75,7 +76,7 @@ func (c *cluster) run(ctx context.Context) {
 		select {
 		case <-c.kick:
 			c.refresh(ctx)
-			wait := time.NewTimer(minBackoff)
+			wait := time.NewTimer(link.MinBackoff)
 			select {
 			case <-wait.C:
 			case <-ctx.Done():

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -79,11 +78,11 @@ func (ln *lane) enqueue(t *task) error {
 // run is the lane's goroutine. It ends after close or retire, or with ctx.
 func (ln *lane) run(ctx context.Context) {
 	defer close(ln.done)
-	backoff := minBackoff
+	var backoff link.Backoff
 	for ctx.Err() == nil && ln.isOpen() {
 		conn, err := ln.open(ctx)
 		if err == nil {
-			backoff = minBackoff
+			backoff.Reset()
 			err = ln.serve(ctx, conn)
 			conn.Close()
 			if err != nil {
@@ -95,14 +94,7 @@ func (ln *lane) run(ctx context.Context) {
 		ln.fail(err)
 		ln.c.l.log.Warn("redis is away", "addr", ln.addr, "error", err)
 		ln.c.kickRefresh()
-		wait := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-wait.C:
-		case <-ln.stop:
-		case <-ctx.Done():
-		}
-		wait.Stop()
-		backoff = min(2*backoff, maxBackoff)
+		backoff.Wait(ctx, ln.stop)
 	}
 	ln.end()
 }

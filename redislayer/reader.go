@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -156,11 +155,11 @@ func (r *reader) run(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	backoff := minBackoff
+	var backoff link.Backoff
 	for ctx.Err() == nil {
 		c, err := r.source.connect(ctx, probeInterval+probeGrace, probeInterval+r.patience)
 		if err == nil {
-			backoff = minBackoff
+			backoff.Reset()
 			err = r.readAll(ctx, c)
 			c.Close()
 		} else if ctx.Err() == nil {
@@ -171,13 +170,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 		r.l.log.Warn("reader lost redis", "error", err)
 		r.l.session.enqueue(&op{what: opPing}) // it may have lost redis too, and would find out with the next heartbeat
-		wait := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-		}
-		backoff = min(2*backoff, maxBackoff)
+		backoff.Wait(ctx, nil)
 	}
 }
 

@@ -3,8 +3,6 @@ package redislayer
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,11 +32,7 @@ type session struct {
 	closing bool
 	wake    chan struct{} // has room for one
 
-	conn    *conn // that is served, or nil
-	turn    turn
-	wanted  bool    // the session's goroutine waits for the turn
-	pending []*call // that a caller has left: their replies are to be read
-	broken  error   // what a caller found the connection to be
+	turn caller.Turn[*conn, *call]
 
 	// Groups whose entry at Redis may not be what it should be, and the
 	// incarnation under which a group is known to be registered.
@@ -94,17 +88,12 @@ const (
 	maxFlushBytes = 16 << 20
 )
 
-// Between attempts to connect, each step with jitter.
-const (
-	minBackoff = 20 * time.Millisecond
-	maxBackoff = 500 * time.Millisecond
-)
-
 // run is the session's goroutine. It ends when closing is set and nothing is
 // queued, or when ctx ends.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
-	backoff, away := minBackoff, false
+	var backoff link.Backoff
+	away := false
 	moved := false // to another node of a Cluster
 	for ctx.Err() == nil && (!s.isClosing() || moved) {
 		c, err := s.open(ctx)
@@ -115,19 +104,14 @@ func (s *session) run(ctx context.Context) {
 			}
 			away = true
 			s.source.reload(ctx, err)
-			wait := time.NewTimer(backoff/2 + rand.N(backoff))
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-			}
-			wait.Stop()
-			backoff = min(2*backoff, maxBackoff)
+			backoff.Wait(ctx, nil)
 			continue
 		}
 		if away {
 			s.l.log.Info("redis is there again")
 		}
-		backoff, away = minBackoff, false
+		backoff.Reset()
+		away = false
 		err = s.serve(ctx, c)
 		moved = s.sentElsewhere(ctx, c, err)
 		c.Close()
@@ -201,7 +185,7 @@ func (s *session) sentElsewhere(ctx context.Context, c *conn, err error) bool {
 // serve runs what is queued until the connection fails.
 func (s *session) serve(ctx context.Context, c *conn) error {
 	s.mu.Lock()
-	s.conn, s.turn = c, turnSession
+	s.turn.Begin(c)
 	s.mu.Unlock()
 	defer s.takeBack(ctx, c)
 	interval := s.l.options.Lease / 3
@@ -254,7 +238,7 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 			s.queued.Reuse(w.ops)
 			s.mu.Unlock()
 			// Those whose calls have just returned may call again at once.
-			s.await(n)
+			s.queued.Await(&s.mu, n)
 		}
 		select {
 		case <-beat.C:
@@ -268,22 +252,6 @@ func (s *session) serve(ctx context.Context, c *conn) error {
 func (s *session) giveUp(w work, err error) {
 	s.finish(w.ops, unavailable(err))
 	s.soil(w.groups...)
-}
-
-// await lets callers run until as many have come as were served last, or no
-// more come. Without it, senders fall into two halves that take turns, and a
-// round trip carries half of what it could: 29 messages of 64 senders.
-func (s *session) await(served int) {
-	for had := -1; ; {
-		s.mu.Lock()
-		n := s.queued.Len()
-		s.mu.Unlock()
-		if n >= served && had >= 0 || n == had {
-			return
-		}
-		had = n
-		runtime.Gosched()
-	}
 }
 
 // soil marks groups as to be written.

@@ -6,35 +6,20 @@ import (
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
 )
 
-// turn is who uses the connection.
-type turn byte
-
-const (
-	turnFree turn = iota
-	turnSession
-	turnCaller
-)
-
 // claimLocked gives a caller the turn, and the connection, if there is nothing
 // to do before its operation.
 func (s *session) claimLocked() *conn {
-	if s.turn != turnFree || s.conn == nil || s.closing || s.down != nil || s.broken != nil ||
-		s.queued.Len() > 0 || len(s.dirty) > 0 || len(s.pending) > 0 ||
-		s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
+	if s.closing || s.down != nil || s.queued.Len() > 0 || len(s.dirty) > 0 || s.l.now()-s.renewedAt.Load() > int64(s.l.options.Lease/2) {
 		return nil
 	}
-	s.turn = turnCaller
-	return s.conn
+	return s.turn.Claim()
 }
 
 // release ends a caller's turn. It leaves pending to the session's goroutine,
 // and tells it that the connection is broken.
 func (s *session) release(pending []*call, broken error) {
 	s.mu.Lock()
-	s.turn = turnFree
-	s.pending, s.broken = pending, broken
-	nudge := s.wanted || s.closing || broken != nil || len(pending) > 0 || s.queued.Len() > 0 || len(s.dirty) > 0
-	s.wanted = false
+	nudge := s.turn.Release(pending, broken) || s.closing || s.queued.Len() > 0 || len(s.dirty) > 0
 	s.mu.Unlock()
 	if nudge {
 		s.nudge()
@@ -57,16 +42,14 @@ type work struct {
 func (s *session) take(due bool) (w work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.turn == turnCaller {
-		s.wanted = true
+	pending, broken, ok := s.turn.Take()
+	switch {
+	case !ok:
 		return work{wait: true}
+	case broken != nil:
+		return work{broken: broken} // what is queued is for the next connection; a caller that says so leaves nothing
 	}
-	s.turn = turnSession
-	if s.broken != nil {
-		return work{broken: s.broken} // what is queued is for the next connection
-	}
-	w = work{closing: s.closing, pending: s.pending}
-	s.pending = nil
+	w = work{closing: s.closing, pending: pending}
 	bytes := 0
 	w.ops = s.queued.Take(func(before int, o *op) bool {
 		bytes += len(o.body)
@@ -82,7 +65,7 @@ func (s *session) take(due bool) (w work) {
 	if !due && len(w.pending)+len(w.ops)+len(w.groups) == 0 {
 		w.idle = true
 		if !w.closing {
-			s.turn = turnFree
+			s.turn.Yield()
 		}
 	}
 	return w
@@ -90,20 +73,8 @@ func (s *session) take(due bool) (w work) {
 
 // takeBack ends the serving of a connection: a caller that uses it fails.
 func (s *session) takeBack(ctx context.Context, c *conn) {
-	for {
-		s.mu.Lock()
-		s.conn = nil
-		if s.turn != turnCaller {
-			break
-		}
-		s.wanted = true
-		s.mu.Unlock()
-		c.Pipe.Interrupt()
-		<-s.wake
-	}
-	s.turn = turnSession
-	pending := s.pending
-	s.pending, s.broken = nil, nil
+	s.mu.Lock()
+	pending := s.turn.End(&s.mu, s.wake)
 	s.mu.Unlock()
 	if len(pending) > 0 {
 		s.complete(ctx, c, pending, caller.ErrTimeout)

@@ -81,7 +81,7 @@ func (w *writer) claimOrEnqueue(o *op, may bool) (*redisconn.Conn, error) {
 		w.mu.Unlock()
 		return nil, err
 	}
-	nudge := w.queued.Add(o) && w.turn == turnFree // who has the turn looks
+	nudge := w.queued.Add(o) && w.turn.Free() // who has the turn looks
 	w.mu.Unlock()
 	if nudge {
 		w.nudge()

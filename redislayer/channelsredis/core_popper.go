@@ -119,7 +119,7 @@ func (p *popper) lists(key string) bool {
 // run is the popper's goroutine.
 func (p *popper) run(ctx context.Context) {
 	defer close(p.done)
-	backoff := minBackoff
+	var backoff link.Backoff
 	for ctx.Err() == nil && !p.closing.Load() {
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
@@ -137,7 +137,7 @@ func (p *popper) run(ctx context.Context) {
 			continue
 		}
 		p.log.Warn("reader lost redis", "error", err)
-		pause(ctx, p.wake, &backoff)
+		backoff.Wait(ctx, p.wake)
 	}
 }
 
@@ -156,7 +156,7 @@ func (p *popper) failure() error {
 
 // serve takes messages until the connection fails, the popper is to end, or
 // there is nothing that it should take.
-func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.Duration) error {
+func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.Backoff) error {
 	var gathering pace.Pace
 	gather := time.NewTimer(0)
 	defer gather.Stop()
@@ -194,7 +194,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *time.
 		p.listed, p.waiting = nil, 0
 		p.mu.Unlock()
 		if len(got) > 0 {
-			*backoff = minBackoff
+			backoff.Reset()
 			p.giveBack(conn, key, p.take(p.w, key, got))
 			if len(got) == 1 {
 				// The receiver that was woken runs now: otherwise it waits until

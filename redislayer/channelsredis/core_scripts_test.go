@@ -85,7 +85,7 @@ func TestCoreLeavesWhenMemoryIsFull(t *testing.T) {
 	busy := func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.turn != turnFree
+		return !w.turn.Free()
 	}
 	until := func(so func() bool) {
 		for !so() {

@@ -8,18 +8,6 @@ import (
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
-// turn is who uses a writer's connection: its goroutine, or a caller who found
-// it free, and makes a round trip of its own. To hand an operation over to the
-// goroutine, and its result back, takes a good part of what a lone sender
-// waits.
-type turn byte
-
-const (
-	turnFree turn = iota
-	turnWriter
-	turnCaller
-)
-
 // maxCallNow bounds what a caller writes itself: so much a connection takes at
 // once, where nothing else is on its way.
 const maxCallNow = 16 << 10
@@ -27,12 +15,10 @@ const maxCallNow = 16 << 10
 // claimLocked gives a caller the turn, and the connection, if there is nothing
 // to do before its operation.
 func (w *writer) claimLocked(o *op) *redisconn.Conn {
-	if w.turn != turnFree || w.conn == nil || w.closing || w.down != nil || w.broken != nil ||
-		w.wanted || w.queued.Len() > 0 || len(w.pending) > 0 || o.size() > maxCallNow {
+	if w.closing || w.down != nil || w.queued.Len() > 0 || o.size() > maxCallNow {
 		return nil
 	}
-	w.turn = turnCaller
-	return w.conn
+	return w.turn.Claim()
 }
 
 // callNow carries out an operation on the connection that its caller has
@@ -73,10 +59,7 @@ func (w *writer) callNow(ctx context.Context, conn *redisconn.Conn, o *op, wait 
 // tells it that the connection is broken.
 func (w *writer) release(pending []*call, broken error) {
 	w.mu.Lock()
-	w.turn = turnFree
-	w.pending, w.broken = pending, broken
-	nudge := w.wanted || w.closing || broken != nil || len(pending) > 0 || w.queued.Len() > 0 ||
-		!w.pruning && len(w.filled) > 0
+	nudge := w.turn.Release(pending, broken) || w.closing || w.queued.Len() > 0 || !w.pruning && len(w.filled) > 0
 	w.mu.Unlock()
 	if nudge {
 		w.nudge()
@@ -98,15 +81,12 @@ type work struct {
 func (w *writer) take(due bool) work {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.turn == turnCaller {
-		w.wanted = true
+	pending, broken, ok := w.turn.Take()
+	switch {
+	case !ok:
 		return work{wait: true}
-	}
-	w.turn, w.wanted = turnWriter, false
-	if len(w.pending) > 0 || w.broken != nil { // what is queued comes later
-		next := work{pending: w.pending, broken: w.broken}
-		w.pending, w.broken = nil, nil
-		return next
+	case len(pending) > 0 || broken != nil:
+		return work{pending: pending, broken: broken} // what is queued comes later
 	}
 	bytes := 0
 	ops := w.queued.Take(func(before int, o *op) bool {
@@ -115,32 +95,16 @@ func (w *writer) take(due bool) work {
 	})
 	next := work{ops: ops, closing: w.closing, idle: len(ops) == 0 && !due}
 	if next.idle && !w.closing {
-		w.turn, w.pruning = turnFree, len(w.filled) > 0
+		w.turn.Yield()
+		w.pruning = len(w.filled) > 0
 	}
 	return next
 }
 
-// begin lets the connection be used.
-func (w *writer) begin(conn *redisconn.Conn) {
+// takeBack ends the serving of a connection: a caller that uses it fails.
+func (w *writer) takeBack(ctx context.Context, conn *redisconn.Conn) {
 	w.mu.Lock()
-	w.conn, w.turn = conn, turnWriter
-	w.mu.Unlock()
-}
-
-// end takes the connection back: a caller that uses it fails.
-func (w *writer) end(ctx context.Context, conn *redisconn.Conn) {
-	w.mu.Lock()
-	w.conn = nil
-	for w.turn == turnCaller {
-		w.wanted = true
-		w.mu.Unlock()
-		conn.Pipe.Interrupt()
-		<-w.wake
-		w.mu.Lock()
-	}
-	w.turn = turnWriter
-	pending := w.pending
-	w.pending, w.broken = nil, nil
+	pending := w.turn.End(&w.mu, w.wake)
 	w.mu.Unlock()
 	w.complete(ctx, conn, pending, caller.ErrTimeout)
 }

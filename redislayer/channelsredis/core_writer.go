@@ -5,8 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // writer is all that a Core writes to one host, on one connection. A caller that
@@ -35,11 +34,7 @@ type writer struct {
 	closing  bool
 	lostFrom time.Time // since when messages may have been lost, or zero
 	lostWhy  string
-	conn     *redisconn.Conn // nil while there is none to be used
-	turn     turn
-	wanted   bool          // the goroutine waits for its turn
-	pending  []*call       // that a caller has left
-	broken   error         // how a caller found the connection
+	turn     caller.Turn[*redisconn.Conn, *call]
 	wake     chan struct{} // has room for one
 
 	// Only who has the turn uses these.
@@ -73,12 +68,6 @@ const (
 	maxRoundBytes = 16 << 20
 )
 
-// Between attempts to connect, each step with jitter.
-const (
-	minBackoff = 20 * time.Millisecond
-	maxBackoff = 500 * time.Millisecond
-)
-
 // beatInterval is how often an idle writer makes a round trip: to find out that
 // its server is gone, and what time it is there.
 const beatInterval = 5 * time.Second
@@ -94,16 +83,16 @@ const (
 // queued, or when ctx ends.
 func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
-	backoff := minBackoff
+	var backoff link.Backoff
 	for ctx.Err() == nil && !w.isClosing() {
 		conn, err := w.open(ctx)
 		if err != nil {
 			w.fail(err)
 			w.log.Warn("redis is away", "error", err)
-			pause(ctx, w.wake, &backoff)
+			backoff.Wait(ctx, w.wake)
 			continue
 		}
-		backoff = minBackoff
+		backoff.Reset()
 		err = w.serve(ctx, conn)
 		w.connected.Store(false)
 		conn.Close()
@@ -112,18 +101,6 @@ func (w *writer) run(ctx context.Context) {
 		}
 	}
 	w.fail(layer.ErrClosed)
-}
-
-// pause waits for some time, each time longer, until wake or ctx's end.
-func pause(ctx context.Context, wake chan struct{}, backoff *time.Duration) {
-	wait := time.NewTimer(*backoff/2 + rand.N(*backoff))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-wake:
-	case <-ctx.Done():
-	}
-	*backoff = min(2**backoff, maxBackoff)
 }
 
 // open connects, and sees to it that what the server has lost is there again.
@@ -234,8 +211,10 @@ func (w *writer) tellLost() {
 
 // serve runs what is queued until the connection fails.
 func (w *writer) serve(ctx context.Context, conn *redisconn.Conn) error {
-	w.begin(conn)
-	defer w.end(ctx, conn)
+	w.mu.Lock()
+	w.turn.Begin(conn)
+	w.mu.Unlock()
+	defer w.takeBack(ctx, conn)
 	beat := time.NewTimer(beatInterval)
 	defer beat.Stop()
 	prune := time.NewTicker(max(min(maxPruneInterval, w.c.options.Expiry/4), minPruneInterval))
@@ -301,25 +280,8 @@ func (w *writer) serve(ctx context.Context, conn *redisconn.Conn) error {
 			pruneDue = false
 		}
 		if len(next.ops) > 1 {
-			// Those whose calls have just returned may call again at once.
-			w.await(len(next.ops))
+			w.queued.Await(&w.mu, len(next.ops))
 		}
-	}
-}
-
-// await lets callers run until as many have come as were served last, or no
-// more come: so that they do not fall into two halves that take turns, each
-// with half of what a round trip could carry.
-func (w *writer) await(served int) {
-	for had := -1; ; {
-		w.mu.Lock()
-		n := w.queued.Len()
-		w.mu.Unlock()
-		if n >= served && had >= 0 || n == had {
-			return
-		}
-		had = n
-		runtime.Gosched()
 	}
 }
 

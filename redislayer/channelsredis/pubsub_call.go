@@ -107,7 +107,7 @@ func (p *publisher) claimOrEnqueue(m *publish) (*pubsubConn, error) {
 }
 
 func (p *publisher) enqueueLocked(m *publish) {
-	if p.queued.Add(m); p.turn == turnFree { // who has the turn looks
+	if p.queued.Add(m); p.turn.Free() { // who has the turn looks
 		nudge(p.wake)
 	}
 }

@@ -3,12 +3,9 @@ package channelsredis
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,12 +33,8 @@ type publisher struct {
 	queued  caller.Queue[*publish]
 	down    error // why the last attempt to connect failed: calls fail at once
 	closing bool
-	lost    serverConn  // a connection that failed and may not have ended at the server
-	conn    *pubsubConn // nil while there is none to be used
-	turn    turn
-	wanted  bool          // the goroutine waits for its turn
-	pending *publish      // that a caller has left
-	broken  error         // how a caller found the connection
+	lost    serverConn // a connection that failed and may not have ended at the server
+	turn    caller.Turn[*pubsubConn, *publish]
 	wake    chan struct{} // has room for one
 	done    chan struct{}
 
@@ -64,23 +57,17 @@ const (
 	maxBatchBytes = 1 << 20
 )
 
-// Between attempts to connect, with jitter.
-const (
-	minPubSubBackoff = 20 * time.Millisecond
-	maxPubSubBackoff = 500 * time.Millisecond
-)
-
 func newPublisher(h *pubsubHost) *publisher {
 	return &publisher{h: h, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (p *publisher) run(ctx context.Context) {
 	defer close(p.done)
-	backoff := minPubSubBackoff
+	var backoff link.Backoff
 	for {
 		c, err := p.connect(ctx)
 		if err == nil {
-			backoff = minPubSubBackoff
+			backoff.Reset()
 			err = p.serve(c)
 			c.Close()
 			if err == nil {
@@ -92,14 +79,7 @@ func (p *publisher) run(ctx context.Context) {
 		if p.failQueued(err) {
 			return
 		}
-		wait := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-wait.C:
-		case <-p.wake: // to end
-		case <-ctx.Done():
-		}
-		wait.Stop()
-		backoff = min(2*backoff, maxPubSubBackoff)
+		backoff.Wait(ctx, p.wake) // it is woken to end
 		if ctx.Err() != nil {
 			p.failQueued(ctx.Err())
 			return
@@ -157,7 +137,7 @@ func (p *publisher) checkRights(ctx context.Context, c *pubsubConn) error {
 func (p *publisher) connected() (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.conn != nil, p.down
+	return p.turn.Conn() != nil, p.down
 }
 
 // fails takes note that a connection has failed.
@@ -182,15 +162,19 @@ func (p *publisher) failQueued(err error) (closing bool) {
 // serve publishes what is queued until the connection fails, or all is done
 // and the publisher is to end: then it returns nil.
 func (p *publisher) serve(c *pubsubConn) error {
-	p.begin(c)
+	p.mu.Lock()
+	p.turn.Begin(c)
+	p.mu.Unlock()
 	defer p.takeBack(c)
 	for served := 0; ; {
-		p.await(served)
+		if served > 1 {
+			p.queued.Await(&p.mu, served)
+		}
 		next := p.take()
 		served = len(next.batch)
 		switch {
-		case next.pending != nil:
-			if err := p.collect(c, []*publish{next.pending}, next.broken); err != nil {
+		case len(next.pending) > 0:
+			if err := p.collect(c, next.pending, next.broken); err != nil {
 				return err
 			}
 		case next.broken != nil:
@@ -204,22 +188,6 @@ func (p *publisher) serve(c *pubsubConn) error {
 		default:
 			<-p.wake
 		}
-	}
-}
-
-// await lets callers run until as many have come as were served last, or no
-// more come: those whose calls have just returned may call again at once, and
-// then leave together.
-func (p *publisher) await(served int) {
-	for had := -1; served > 1; {
-		p.mu.Lock()
-		n := p.queued.Len()
-		p.mu.Unlock()
-		if n >= served || n == had {
-			return
-		}
-		had = n
-		runtime.Gosched()
 	}
 }
 

@@ -3,9 +3,10 @@ package channelsredis
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // subscriber holds the subscriptions of this process on one host, and reads
@@ -45,14 +46,14 @@ func newSubscriber(h *pubsubHost) *subscriber {
 
 // run connects, and reads until the connection is lost, again and again.
 func (s *subscriber) run(ctx context.Context) {
-	backoff := minPubSubBackoff
+	var backoff link.Backoff
 	for ctx.Err() == nil {
 		c, err := connectPubSub(ctx, s.h.settings, s.h.l.options.Timeout, probeInterval+2*s.h.l.options.Timeout, s.h.l.mostWire())
 		if err == nil {
 			err = s.serve(ctx, c)
 			c.Close()
 			if s.lost(ctx, err) {
-				backoff = minPubSubBackoff
+				backoff.Reset()
 				continue
 			}
 		}
@@ -60,13 +61,7 @@ func (s *subscriber) run(ctx context.Context) {
 		s.down = err
 		s.mu.Unlock()
 		s.attempted()
-		wait := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-		}
-		wait.Stop()
-		backoff = min(2*backoff, maxPubSubBackoff)
+		backoff.Wait(ctx, nil)
 	}
 }
 

@@ -10,18 +10,15 @@ import (
 )
 
 // As with Core, a caller who finds the connection free makes the round trip
-// itself: see [turn].
+// itself.
 
 // claimLocked gives a caller the turn, and the connection, if there is nothing
 // to do before its message, and no echo after it.
 func (p *publisher) claimLocked(m *publish) *pubsubConn {
-	if p.turn != turnFree || p.conn == nil || p.closing || p.down != nil || p.broken != nil ||
-		p.wanted || p.queued.Len() > 0 || p.pending != nil ||
-		m.channel == "" || m.echo || m.ask || len(m.body) > maxCallNow {
+	if p.closing || p.down != nil || p.queued.Len() > 0 || m.channel == "" || m.echo || m.ask || len(m.body) > maxCallNow {
 		return nil
 	}
-	p.turn = turnCaller
-	return p.conn
+	return p.turn.Claim()
 }
 
 // callNow publishes a message on the connection that its caller has claimed. If
@@ -39,11 +36,11 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 			return err
 		}, func() {
 			if reply != nil { // and nobody waits for what it says
-				p.release(nil, nil)
+				p.release(nil)
 				return
 			}
 			m.done = wait.Done
-			p.release(m, nil)
+			p.release(nil, m)
 		})
 	}
 	if err == nil {
@@ -62,22 +59,20 @@ func (p *publisher) callNow(ctx context.Context, c *pubsubConn, m *publish, wait
 			}
 			err = nil
 		}
-		p.release(m, err)
+		p.release(err, m)
 		return false
 	}
-	p.release(nil, nil)
+	p.release(nil)
 	return true
 }
 
 // release ends a caller's turn. It leaves pending to the publisher's goroutine,
 // and tells it that the connection is broken.
-func (p *publisher) release(pending *publish, broken error) {
+func (p *publisher) release(broken error, pending ...*publish) {
 	p.mu.Lock()
-	p.turn = turnFree
-	p.pending, p.broken = pending, broken
-	wanted := p.wanted || p.closing || broken != nil || pending != nil || p.queued.Len() > 0
+	wake := p.turn.Release(pending, broken) || p.closing || p.queued.Len() > 0
 	p.mu.Unlock()
-	if wanted {
+	if wake {
 		nudge(p.wake)
 	}
 }
@@ -87,7 +82,7 @@ type publishing struct {
 	wait    bool // a caller has the turn, and will nudge; or there is nothing to do
 	closing bool
 	broken  error
-	pending *publish
+	pending []*publish
 	batch   []*publish
 }
 
@@ -95,15 +90,12 @@ type publishing struct {
 func (p *publisher) take() publishing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.turn == turnCaller {
-		p.wanted = true
+	pending, broken, ok := p.turn.Take()
+	switch {
+	case !ok:
 		return publishing{wait: true}
-	}
-	p.turn, p.wanted = turnWriter, false
-	if p.pending != nil || p.broken != nil { // what is queued comes later
-		next := publishing{pending: p.pending, broken: p.broken}
-		p.pending, p.broken = nil, nil
-		return next
+	case len(pending) > 0 || broken != nil:
+		return publishing{pending: pending, broken: broken} // what is queued comes later
 	}
 	size := 0
 	batch := p.queued.Take(func(before int, m *publish) bool {
@@ -112,35 +104,18 @@ func (p *publisher) take() publishing {
 	})
 	next := publishing{batch: batch, wait: len(batch) == 0, closing: p.closing}
 	if next.wait && !p.closing {
-		p.turn = turnFree
+		p.turn.Yield()
 	}
 	return next
 }
 
-// begin lets the connection be used.
-func (p *publisher) begin(c *pubsubConn) {
-	p.mu.Lock()
-	p.conn, p.turn = c, turnWriter
-	p.mu.Unlock()
-}
-
-// takeBack ends that: a caller that uses the connection fails.
+// takeBack ends the serving of a connection: a caller that uses it fails.
 func (p *publisher) takeBack(c *pubsubConn) {
 	p.mu.Lock()
-	p.conn = nil
-	for p.turn == turnCaller {
-		p.wanted = true
-		p.mu.Unlock()
-		c.Pipe.Interrupt()
-		<-p.wake
-		p.mu.Lock()
-	}
-	p.turn = turnWriter
-	pending := p.pending
-	p.pending, p.broken = nil, nil
+	pending := p.turn.End(&p.mu, p.wake)
 	p.mu.Unlock()
-	if pending != nil {
+	if len(pending) > 0 {
 		p.fails(c)
-		p.finish(caller.ErrTimeout, true, pending)
+		p.finish(caller.ErrTimeout, true, pending...)
 	}
 }

@@ -1,6 +1,10 @@
 package caller
 
-import "slices"
+import (
+	"runtime"
+	"slices"
+	"sync"
+)
 
 // Place is where a piece of work stands. What is to be queued has one embedded.
 type Place struct{ stands byte }
@@ -69,6 +73,24 @@ func (q *Queue[T]) Take(fits func(before int, x T) bool) []T {
 
 // TakeAll takes all.
 func (q *Queue[T]) TakeAll() []T { return q.Take(func(int, T) bool { return true }) }
+
+// Await lets callers run until as many have come as were served last, or no more
+// come: those whose calls have just returned may call again at once. Without it
+// they fall into two halves that take turns, and a round trip carries half of
+// what it could: 29 messages of 64 senders. The lock is the owner's, and is free
+// before, between and after.
+func (q *Queue[T]) Await(lock sync.Locker, served int) {
+	for had := -1; ; {
+		lock.Lock()
+		n := q.Len()
+		lock.Unlock()
+		if n >= served && had >= 0 || n == had {
+			return
+		}
+		had = n
+		runtime.Gosched()
+	}
+}
 
 // Reuse takes back what [Queue.Take] returned, and all of which is done, to save
 // memory.

@@ -77,6 +77,9 @@ func once(c net.Conn) func(context.Context, string, string) (net.Conn, error) {
 	}
 }
 
+// Interrupt ends what reads or writes the Pipe now, and what will.
+func (l *Link) Interrupt() { l.Pipe.Interrupt() }
+
 // Close closes the connection. No command may be under way.
 func (l *Link) Close() {
 	l.ended()
