@@ -36,7 +36,7 @@ func (r DropReason) String() string {
 // should only count, or hand over to a goroutine of their own.
 type Observer struct {
 	// Dropped tells that count messages for the channel (or for the group,
-	// where no channel is known) were given up.
+	// where no channel is known; "" where neither is) were given up.
 	Dropped func(reason DropReason, name string, count int)
 
 	// Gap tells that messages sent between from and to may have been lost with

@@ -118,7 +118,14 @@ type Options struct {
 	// 2 s.
 	Timeout time.Duration
 
-	// Observer is told of drops, gaps and abandoned channels.
+	// Observer is told of drops, gaps and abandoned channels. PubSub tells it of
+	// gaps and most drops on one goroutine, which also gives the messages of
+	// OnDisconnect and OnReconnect to the channels: a call that blocks holds up
+	// those. What happens meanwhile is told in sums afterwards, in any order: one
+	// call for each reason and name, up to 10,000 of them, and under the name ""
+	// what is dropped on yet other channels; and one gap for each server, from the
+	// first loss to the last recovery. Stats counts drops at once, and gaps when
+	// they are told.
 	Observer layer.Observer
 
 	// Logger, if set, is told of connections lost and made, and now and then of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,43 +17,55 @@ func (l *PubSub) Stats() layer.Stats { return l.process.Stats() }
 
 // pubsubNews tells the observer, on a goroutine of its own: what it calls may
 // wait for what the goroutine that met the event has yet to read, and some events
-// are met under locks of this layer.
+// are met under locks of this layer. While a call takes its time, what else
+// happens is kept in sums, so that it takes no more memory the longer it takes.
 type pubsubNews struct {
 	dropped func(layer.DropReason, string, int) // the observer's; nil if it has none
 	wake    chan struct{}                       // has room for one
 
-	mu     sync.Mutex
-	events []pubsubEvent
+	mu      sync.Mutex
+	drops   map[pubsubDrop]int // messages
+	changes []pubsubChange     // the last of each kind of each host, in order
 }
 
-// pubsubEvent is drops, or what else there is to do.
-type pubsubEvent struct {
+// maxNamedNews bounds the names in pubsubNews.drops: some 2 MB. It is also how
+// many members of a group may turn out to be full at once, each of them told.
+const maxNamedNews = 10_000
+
+type pubsubDrop struct {
 	reason layer.DropReason
 	name   string
-	count  int
+}
 
-	do func() // nil for drops
+// pubsubChange is that a host's subscriptions were lost, or are there again.
+type pubsubChange struct {
+	host     *pubsubHost
+	from, to time.Time // the gap; zero where they were lost
 }
 
 func (n *pubsubNews) drop(reason layer.DropReason, name string, count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if i := len(n.events) - 1; i >= 0 && n.events[i].do == nil && n.events[i].reason == reason && n.events[i].name == name {
-		n.events[i].count += count
-		return
+	of := pubsubDrop{reason, name}
+	if _, ok := n.drops[of]; !ok && len(n.drops) >= maxNamedNews {
+		of.name = ""
 	}
-	n.addLocked(pubsubEvent{reason: reason, name: name, count: count})
+	if n.drops == nil {
+		n.drops = make(map[pubsubDrop]int)
+	}
+	n.drops[of] += count
+	nudge(n.wake)
 }
 
-// later has something done after what was added before.
-func (n *pubsubNews) later(do func()) {
+func (n *pubsubNews) change(c pubsubChange) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.addLocked(pubsubEvent{do: do})
-}
-
-func (n *pubsubNews) addLocked(e pubsubEvent) {
-	n.events = append(n.events, e)
+	before := slices.IndexFunc(n.changes, func(b pubsubChange) bool { return b.host == c.host && b.from.IsZero() == c.from.IsZero() })
+	if before >= 0 {
+		c.from = n.changes[before].from // one gap, or none
+		n.changes = slices.Delete(n.changes, before, before+1)
+	}
+	n.changes = append(n.changes, c)
 	nudge(n.wake)
 }
 
@@ -71,18 +84,17 @@ func (n *pubsubNews) run(ctx context.Context) {
 func (n *pubsubNews) tell() {
 	for {
 		n.mu.Lock()
-		events := n.events
-		n.events = nil
+		drops, changes := n.drops, n.changes
+		n.drops, n.changes = nil, nil
 		n.mu.Unlock()
-		if len(events) == 0 {
+		if len(drops)+len(changes) == 0 {
 			return
 		}
-		for _, e := range events {
-			if e.do != nil {
-				e.do()
-			} else {
-				n.dropped(e.reason, e.name, e.count)
-			}
+		for of, count := range drops {
+			n.dropped(of.reason, of.name, count)
+		}
+		for _, c := range changes {
+			c.host.l.tell(c)
 		}
 	}
 }
@@ -90,13 +102,7 @@ func (n *pubsubNews) tell() {
 // disconnected is told that a host's subscriptions are lost.
 func (l *PubSub) disconnected(h *pubsubHost, err error) {
 	l.log.Warn("subscriptions lost", "host", h.index, "error", err)
-	if notice := typed(l.options.OnDisconnect); notice.Len() > 0 {
-		l.news.later(func() {
-			for channel := range l.process.Mailboxes().Channels() {
-				l.process.Put(channel, notice, 0)
-			}
-		})
-	}
+	l.news.change(pubsubChange{host: h})
 	h.pub.poke()
 }
 
@@ -108,7 +114,17 @@ func (l *PubSub) subscribed(h *pubsubHost, lost time.Time) {
 	}
 	now := time.Now()
 	l.log.Warn("subscribed again; messages may have been lost", "host", h.index, "from", lost, "to", now)
-	l.news.later(func() { l.process.Gap(lost, now, fmt.Sprintf("the connection to host %d was lost", h.index)) })
+	l.news.change(pubsubChange{host: h, from: lost, to: now})
+}
+
+func (l *PubSub) tell(c pubsubChange) {
+	if !c.from.IsZero() {
+		l.process.Gap(c.from, c.to, fmt.Sprintf("the connection to host %d was lost", c.host.index))
+	} else if notice := typed(l.options.OnDisconnect); notice.Len() > 0 {
+		for channel := range l.process.Mailboxes().Channels() {
+			l.process.Put(channel, notice, 0)
+		}
+	}
 }
 
 // ping makes a round trip from this process to itself.
