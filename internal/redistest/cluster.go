@@ -80,6 +80,9 @@ func (c *Cluster) launch(tb testing.TB, box *sandbox, config ClusterConfig) erro
 		// Promote a replica however long it had no link to its master.
 		"cluster-replica-validity-factor 0",
 	}, node.Extra...)
+	if config.Redis.TLS {
+		node.Extra = append([]string{"tls-cluster yes", "tls-replication yes"}, node.Extra...)
+	}
 	c.nodes = make([]*Server, config.Masters*(1+config.Replicas))
 	errs := make([]error, len(c.nodes))
 	var wg sync.WaitGroup
@@ -164,7 +167,7 @@ func (c *Cluster) introduce(ctx context.Context) error {
 				if !meet {
 					continue
 				}
-				if err := node.do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.port).Err(); err != nil {
+				if err := node.do(ctx, "CLUSTER", "MEET", "127.0.0.1", other.nodePort()).Err(); err != nil {
 					return fmt.Errorf("%s: %w", node.name, err)
 				}
 			}

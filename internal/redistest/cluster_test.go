@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,6 +97,33 @@ func TestClusterPromotesReplica(t *testing.T) {
 	master.Restart(t)
 	require.NoError(t, c.WaitOK(t.Context()))
 	require.Equal(t, []*Server{master}, c.Replicas(t, promoted), "replicas of the promoted one")
+}
+
+// A client that comes by TLS is sent elsewhere by TLS, and one that comes without
+// it as before; and the nodes speak TLS with each other.
+func TestClusterByTLS(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, ClusterConfig{Redis: Config{TLS: true}, Masters: 2, Replicas: 1})
+	addrs, config := c.TLS()
+	require.Len(t, addrs, 4)
+	encrypted := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs[:1], TLSConfig: config, MaxRetries: -1})
+	defer encrypted.Close()
+	slot := c.Slot(t, "{bus}")
+	from := c.Owner(t, slot)
+	to := c.Nodes()[0]
+	if to == from {
+		to = c.Nodes()[1]
+	}
+	require.NoError(t, encrypted.Set(t.Context(), "{bus}", "value", 0).Err())
+	c.MoveSlot(t, slot, to)
+	require.Equal(t, "value", encrypted.Get(t.Context(), "{bus}").Val(), "by TLS, after the slot was moved")
+	require.Equal(t, "value", c.Client(t).Get(t.Context(), "{bus}").Val(), "without TLS")
+	old, _ := from.TLS()
+	direct := redis.NewClient(&redis.Options{Addr: old, TLSConfig: config, MaxRetries: -1})
+	defer direct.Close()
+	moved, _ := to.TLS()
+	require.ErrorContains(t, direct.Get(t.Context(), "{bus}").Err(), fmt.Sprintf("MOVED %d %s", slot, moved))
+	require.ErrorContains(t, from.Client(t).Get(t.Context(), "{bus}").Err(), fmt.Sprintf("MOVED %d %s", slot, to.Addr()))
 }
 
 func TestClusterNodeRestartedEmptyKeepsItsSlots(t *testing.T) {

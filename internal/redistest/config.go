@@ -32,8 +32,8 @@ type Config struct {
 	// Users are ACL rules, such as "bus on >secret ~bus:* &* +@all".
 	Users []string
 
-	// TLS gives the server a second port, which speaks TLS; see Server.TLS. It
-	// is for single servers.
+	// TLS gives the server a second port, which speaks TLS; see Server.TLS. The
+	// nodes of a cluster then speak TLS with each other, too.
 	TLS bool
 
 	// Extra are further lines of redis.conf. They come last, and so win.

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"crypto/tls"
 	_ "embed"
 	"fmt"
 	"os"
@@ -28,7 +29,8 @@ type sandbox struct {
 	dir      string
 	pickPort func() (int, error)
 	janitor  *exec.Cmd
-	lifeline *os.File // nothing is written to it; its end is the message
+	lifeline *os.File                    // nothing is written to it; its end is the message
+	trust    func() (*tls.Config, error) // what a client by TLS needs; the same each time
 
 	mu        sync.Mutex
 	processes []*process
@@ -72,7 +74,9 @@ func openSandbox() (*sandbox, error) {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("starting the janitor: %w", err)
 	}
-	return &sandbox{dir: dir, pickPort: freePort, janitor: cmd, lifeline: write}, nil
+	s := &sandbox{dir: dir, pickPort: freePort, janitor: cmd, lifeline: write}
+	s.trust = sync.OnceValues(s.makeTrusted)
+	return s, nil
 }
 
 // close kills and awaits every process of the sandbox and removes its directory.

@@ -175,7 +175,7 @@ func (c *Cluster) MoveKeys(tb testing.TB, from, to *Server, keys ...string) {
 }
 
 func moveKeys(ctx context.Context, from, to *Server, keys []string) error {
-	migrate := []any{"MIGRATE", "127.0.0.1", to.port, "", 0, readyTimeout.Milliseconds()}
+	migrate := []any{"MIGRATE", "127.0.0.1", to.nodePort(), "", 0, readyTimeout.Milliseconds()}
 	if password := to.config.Password; password != "" {
 		migrate = append(migrate, "AUTH", password)
 	}

@@ -11,12 +11,12 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 )
 
-// encryption is a server's port for TLS, and the one certificate that is the
-// server's, its clients', and the authority's that they trust.
+// encryption is a server's port for TLS, and what its clients need for that.
 type encryption struct {
 	port int
 	tls  *tls.Config
@@ -29,17 +29,59 @@ func (s *Server) TLS() (addr string, config *tls.Config) {
 	return loopback(s.encryption.port), s.encryption.tls.Clone()
 }
 
-// encrypt makes a certificate, and returns the lines of redis.conf for it.
+// TLS returns where the nodes of a cluster whose Config says so answer by TLS,
+// and what a client needs for that, as [Server.TLS] does. The nodes send a client
+// elsewhere in the way in which it came: by TLS, or without it.
+func (c *Cluster) TLS() (addrs []string, config *tls.Config) {
+	for _, node := range c.nodes {
+		addr, tls := node.TLS()
+		addrs, config = append(addrs, addr), tls
+	}
+	return addrs, config
+}
+
+// encrypt returns the lines of redis.conf for a port for TLS.
 func (s *Server) encrypt() ([]string, error) {
 	port, err := s.box.pickPort()
 	if err != nil {
 		return nil, err
 	}
+	config, err := s.box.trust()
+	if err != nil {
+		return nil, err
+	}
+	s.encryption = encryption{port, config}
+	certificate, key := s.box.trusted()
+	return []string{
+		fmt.Sprintf("tls-port %d", port),
+		"tls-cert-file " + strconv.Quote(certificate),
+		"tls-key-file " + strconv.Quote(key),
+		"tls-ca-cert-file " + strconv.Quote(certificate),
+	}, nil
+}
+
+// nodePort is the port by which other nodes of a cluster know the server: that
+// for TLS, if it has one. Their own port is so much above it.
+func (s *Server) nodePort() int {
+	if s.config.TLS {
+		return s.encryption.port
+	}
+	return s.port
+}
+
+// trusted returns the files of the one certificate that in a sandbox is the
+// servers', their clients', and the authority's that they trust.
+func (s *sandbox) trusted() (certificate, key string) {
+	return filepath.Join(s.dir, "tls.crt"), filepath.Join(s.dir, "tls.key")
+}
+
+// makeTrusted makes those files, and returns what a client needs.
+func (s *sandbox) makeTrusted() (*tls.Config, error) {
 	certificate, key, err := certify()
 	if err != nil {
 		return nil, err
 	}
-	certificateFile, keyFile := s.path("tls.crt"), s.path("tls.key")
+	certificateFile, keyFile := s.trusted()
 	if err := os.WriteFile(certificateFile, certificate, 0o600); err != nil {
 		return nil, err
 	}
@@ -52,13 +94,7 @@ func (s *Server) encrypt() ([]string, error) {
 	}
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(certificate)
-	s.encryption = encryption{port, &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{pair}}}
-	return []string{
-		fmt.Sprintf("tls-port %d", port),
-		"tls-cert-file " + strconv.Quote(certificateFile),
-		"tls-key-file " + strconv.Quote(keyFile),
-		"tls-ca-cert-file " + strconv.Quote(certificateFile),
-	}, nil
+	return &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{pair}}, nil
 }
 
 // certify makes a certificate for 127.0.0.1, signed by itself, and its key, as
