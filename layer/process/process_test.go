@@ -16,18 +16,21 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
-	for field, options := range map[string]process.Options{
+	for want, options := range map[string]process.Options{
 		"Capacity":    {Limits: layer.Limits{Capacity: -1}},
 		"GroupExpiry": {Limits: layer.Limits{GroupExpiry: -1}},
-		"Name":        {Name: "with.dot"},
-		"53 letters":  {Name: strings.Repeat("x", 54)},
-		"GapSpread":   {GapSpread: -1},
-		"GapEach":     {GapEach: -1},
-		"GapMessage":  {GapMessage: layer.NewMessage(map[string]any{"at": time.Now()})},
+		`"a.b" is not up to 53 letters and digits`: {Name: "a.b"},
+		`"a!b" is not`: {Name: "a!b"},
+		`"a-b" is not`: {Name: "a-b"},
+		`"é" is not`:   {Name: "é"},
+		`x" is not`:    {Name: strings.Repeat("x", 54)},
+		"GapSpread":    {GapSpread: -1},
+		"GapEach":      {GapEach: -1},
+		"GapMessage":   {GapMessage: layer.NewMessage(map[string]any{"at": time.Now()})},
 	} {
 		p, err := process.New(options)
-		require.ErrorIs(t, err, layer.ErrInvalidOption, field)
-		require.ErrorContains(t, err, field)
+		require.ErrorIs(t, err, layer.ErrInvalidOption, want)
+		require.ErrorContains(t, err, want)
 		require.Nil(t, p)
 	}
 }
@@ -126,8 +129,10 @@ func TestDroppedElsewhere(t *testing.T) {
 	require.Equal(t, []string{"observer: closed " + channel + " 1", "backend: closed " + channel + " 1"}, told)
 	p.Refused(channel, nil, 3)
 	p.Refused(channel, layer.ErrChannelFull, 3)
-	require.Equal(t, []string{"backend: full " + channel + " 3"}, told[2:])
-	require.EqualValues(t, 2, p.Stats().Dropped[layer.DropClosed])
+	p.Refused(channel, layer.ErrChannelGone, 4)
+	p.Refused(channel, layer.ErrClosed, 5)
+	require.Equal(t, []string{"backend: full " + channel + " 3", "backend: closed " + channel + " 4", "backend: closed " + channel + " 5"}, told[2:])
+	require.Equal(t, layer.Drops{layer.DropFull: 3, layer.DropClosed: 2 + 4 + 5}, p.Stats().Dropped)
 }
 
 // A release that took effect says so, also if ctx ended meanwhile.
