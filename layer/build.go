@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/channellayer/channellayer/layer/internal/msgpacksize"
 )
 
 // builder turns foreign values into the inside of one message. It counts what
@@ -76,7 +78,7 @@ func (b *builder) open(n, depth int) *badValue {
 	if bad := b.count(n); bad != nil {
 		return bad
 	}
-	return b.grow(containerSize(n))
+	return b.grow(msgpacksize.Header(n))
 }
 
 func (b *builder) count(n int) *badValue {
@@ -106,9 +108,9 @@ func (b *builder) value(boxed any, depth int) (any, *badValue) {
 	case string:
 		return boxed, b.string(v)
 	case int:
-		return int64(v), b.grow(intSize(int64(v)))
+		return int64(v), b.grow(msgpacksize.Int(int64(v)))
 	case int64:
-		return boxed, b.grow(intSize(v))
+		return boxed, b.grow(msgpacksize.Int(v))
 	case float64:
 		return boxed, b.grow(9)
 	case json.Number:
@@ -131,13 +133,13 @@ func (b *builder) reflected(v reflect.Value, depth int) (any, *badValue) {
 	case reflect.String:
 		return v.String(), b.string(v.String())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return v.Int(), b.grow(intSize(v.Int()))
+		return v.Int(), b.grow(msgpacksize.Int(v.Int()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		u := v.Uint()
 		if u > math.MaxInt64 {
 			return nil, invalid("integer %d is outside int64", u)
 		}
-		return int64(u), b.grow(intSize(int64(u)))
+		return int64(u), b.grow(msgpacksize.Int(int64(u)))
 	case reflect.Float32, reflect.Float64:
 		return v.Float(), b.grow(9)
 	case reflect.Slice, reflect.Array:
@@ -157,11 +159,11 @@ func (b *builder) string(s string) *badValue {
 	if !utf8.ValidString(s) {
 		return invalid("string %.40q is not UTF-8", s)
 	}
-	return b.grow(stringSize(len(s)))
+	return b.grow(msgpacksize.String(len(s)))
 }
 
 func (b *builder) bytes(p []byte) (any, *badValue) {
-	if bad := b.grow(bytesSize(len(p))); bad != nil {
+	if bad := b.grow(msgpacksize.Bytes(len(p))); bad != nil {
 		return nil, bad
 	}
 	return blob(p), nil
@@ -238,54 +240,9 @@ func (b *builder) key(key string) *badValue {
 	if !utf8.ValidString(key) {
 		return invalid("key %.40q is not UTF-8", key)
 	}
-	return b.grow(stringSize(len(key)))
+	return b.grow(msgpacksize.String(len(key)))
 }
 
 func sortFields(d dict) {
 	slices.SortFunc(d, func(f, g field) int { return strings.Compare(f.key, g.key) })
-}
-
-// Sizes of values in msgpack, each in its smallest form.
-// https://github.com/msgpack/msgpack/blob/master/spec.md
-
-func intSize(i int64) int {
-	switch {
-	case -32 <= i && i <= math.MaxInt8:
-		return 1
-	case math.MinInt8 <= i && i <= math.MaxUint8:
-		return 2
-	case math.MinInt16 <= i && i <= math.MaxUint16:
-		return 3
-	case math.MinInt32 <= i && i <= math.MaxUint32:
-		return 5
-	}
-	return 9
-}
-
-func stringSize(n int) int {
-	if n < 32 {
-		return 1 + n
-	}
-	return bytesSize(n)
-}
-
-func bytesSize(n int) int {
-	switch {
-	case n <= math.MaxUint8:
-		return 2 + n
-	case n <= math.MaxUint16:
-		return 3 + n
-	}
-	return 5 + n
-}
-
-// containerSize is the size of the header of a map or array.
-func containerSize(n int) int {
-	switch {
-	case n < 16:
-		return 1
-	case n <= math.MaxUint16:
-		return 3
-	}
-	return 5
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/channellayer/channellayer/layer/internal/msgpacksize"
 )
 
 // ParseJSON makes a message of a JSON object. Numbers written as integers
@@ -133,30 +135,30 @@ func (b *builder) number(text string) (any, *badValue) {
 	if err != nil {
 		return nil, invalid("number %.40q is not an int64", text)
 	}
-	return i, b.grow(intSize(i))
+	return i, b.grow(msgpacksize.Int(i))
 }
 
 // sizeOf is the msgpack length of a value inside a message.
 func sizeOf(v any) int {
 	switch v := v.(type) {
 	case int64:
-		return intSize(v)
+		return msgpacksize.Int(v)
 	case float64:
 		return 9
 	case string:
-		return stringSize(len(v))
+		return msgpacksize.String(len(v))
 	case blob:
-		return bytesSize(len(v))
+		return msgpacksize.Bytes(len(v))
 	case list:
-		n := containerSize(len(v))
+		n := msgpacksize.Header(len(v))
 		for _, e := range v {
 			n += sizeOf(e)
 		}
 		return n
 	case dict:
-		n := containerSize(len(v))
+		n := msgpacksize.Header(len(v))
 		for _, f := range v {
-			n += stringSize(len(f.key)) + sizeOf(f.value)
+			n += msgpacksize.String(len(f.key)) + sizeOf(f.value)
 		}
 		return n
 	}

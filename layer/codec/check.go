@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/internal/msgpacksize"
 )
 
 // Check reports whether Decode takes b, without making the message, and
@@ -66,7 +67,7 @@ func check(s string, addressed bool) (checker, error) {
 	}
 	switch n := int(h.number); {
 	case c.address > 0:
-		c.size -= c.addressSize + containerSize(n) - containerSize(n-1)
+		c.size -= c.addressSize + msgpacksize.Header(n) - msgpacksize.Header(n-1)
 	case c.values > layer.MaxValues:
 		return c, invalid(c.over, "more than %d values", layer.MaxValues)
 	}
@@ -99,14 +100,14 @@ func (c *checker) value(depth int) error {
 		if h.kind == kindUint && h.number > math.MaxInt64 {
 			return invalid(start, "integer %d is outside int64", h.number)
 		}
-		c.size += intSize(int64(h.number))
+		c.size += msgpacksize.Int(int64(h.number))
 	case kindFloat32, kindFloat64:
 		c.size += 9
 	case kindString:
 		_, err = c.text(h, "string")
 	case kindBytes:
 		err = c.skip(h)
-		c.size += bytesSize(int(h.number))
+		c.size += msgpacksize.Bytes(int(h.number))
 	case kindList:
 		err = c.list(h.number, depth+1)
 	case kindMap:
@@ -137,7 +138,7 @@ func (c *checker) text(h head, what string) (string, error) {
 	if !utf8.ValidString(s) {
 		return "", invalid(start, "%s %.40q is not UTF-8", what, s)
 	}
-	c.size += stringSize(len(s))
+	c.size += msgpacksize.String(len(s))
 	return s, nil
 }
 
@@ -156,7 +157,7 @@ func (c *checker) open(n uint64, each, depth int) error {
 	if c.values += int(n); c.values == layer.MaxValues+1 {
 		c.over = c.off
 	}
-	c.size += containerSize(int(n))
+	c.size += msgpacksize.Header(int(n))
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/internal/msgpacksize"
 )
 
 // Append appends the message's msgpack encoding to dst, [layer.Message.Size]
@@ -46,8 +47,8 @@ func AppendAddressed(dst []byte, msg layer.Message, channels ...string) ([]byte,
 	if err != nil {
 		return dst, err
 	}
-	dst = append(dst, plain[containerSize(n):]...)
-	return write(dst, stringSize(len(layer.ReservedKey)), func(e *msgpack.Encoder) error { return encodeAddress(e, channels) })
+	dst = append(dst, plain[msgpacksize.Header(n):]...)
+	return write(dst, msgpacksize.String(len(layer.ReservedKey)), func(e *msgpack.Encoder) error { return encodeAddress(e, channels) })
 }
 
 // write appends what the function encodes, about size bytes.

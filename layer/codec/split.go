@@ -4,6 +4,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/layer/internal/msgpacksize"
 )
 
 // SplitAddressed cuts what [DecodeAddressed] reads in two, without looking at
@@ -34,7 +35,7 @@ func SplitAddressed(s string) (message []byte, address string, ok bool) {
 		return nil, "", false
 	}
 	n := int(h.number) - 1
-	message, err = write(nil, containerSize(n)+end-first, func(e *msgpack.Encoder) error { return e.EncodeMapLen(n) })
+	message, err = write(nil, msgpacksize.Header(n)+end-first, func(e *msgpack.Encoder) error { return e.EncodeMapLen(n) })
 	return append(message, s[first:end]...), s[c.off:], err == nil
 }
 

@@ -64,6 +64,19 @@ func (b *babble) proxy(t *testing.T, target string) (addr string) {
 		func(server, client net.Conn) { copyTo(server, client, server) })
 }
 
+// layers are two of each kind on one server: one behind b, and a sound one.
+func (b *babble) layers(t *testing.T) map[string][2]layer.Layer {
+	t.Helper()
+	server := redistest.Start(t, redistest.Config{})
+	direct := []string{server.URL()}
+	behind := []string{"redis://" + b.proxy(t, server.Addr())}
+	o := channelsredis.Options{Timeout: time.Second}
+	return map[string][2]layer.Layer{
+		"Core":   {openCoreOn(t, behind, o), openCoreOn(t, direct, o)},
+		"PubSub": {openPubSub(t, behind, o), openPubSub(t, direct, o)},
+	}
+}
+
 // No replies, or none to what was asked.
 var gibberish = []string{
 	"-ERR something new\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "+OK\r\n", "*2\r\n+a\r\n+b\r\n", "$3\r\nabc\r\n",
@@ -75,15 +88,9 @@ var gibberish = []string{
 // connection that it came on.
 func TestGibberishInAnswer(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.Config{})
 	ctx := t.Context()
 	var between babble
-	urls := []string{"redis://" + between.proxy(t, server.Addr())}
-	o := channelsredis.Options{Timeout: time.Second}
-	for name, layers := range map[string][2]layer.Layer{
-		"Core":   {openCoreOn(t, urls, o), openCoreOn(t, []string{server.URL()}, o)},
-		"PubSub": {openPubSub(t, urls, o), openPubSub(t, []string{server.URL()}, o)},
-	} {
+	for name, layers := range between.layers(t) {
 		l, sound := layers[0], layers[1]
 		theirs := newOwn(t, sound)
 		require.NoError(t, sound.GroupAdd(ctx, "g", theirs))
@@ -114,15 +121,9 @@ func TestGibberishInAnswer(t *testing.T) {
 // What is no message, where one is received, is a gap; then others come.
 func TestGibberishReceived(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.Config{})
 	ctx := t.Context()
 	var between babble
-	urls := []string{"redis://" + between.proxy(t, server.Addr())}
-	o := channelsredis.Options{Timeout: time.Second}
-	for name, layers := range map[string][2]layer.Layer{
-		"Core":   {openCoreOn(t, urls, o), openCoreOn(t, []string{server.URL()}, o)},
-		"PubSub": {openPubSub(t, urls, o), openPubSub(t, []string{server.URL()}, o)},
-	} {
+	for name, layers := range between.layers(t) {
 		l, sound := layers[0], layers[1]
 		own := newOwn(t, l)
 		for n, text := range []string{
