@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -83,10 +84,10 @@ func (l Limits) WithDefaults() (Limits, error) {
 		}
 	}
 	l.CapacityRules = slices.Clone(l.CapacityRules)
-	setDefault(&l.Capacity, DefaultCapacity)
-	setDefault(&l.Expiry, DefaultExpiry)
-	setDefault(&l.GroupExpiry, DefaultGroupExpiry)
-	setDefault(&l.MaxMessageSize, DefaultMaxMessageSize)
+	l.Capacity = cmp.Or(l.Capacity, DefaultCapacity)
+	l.Expiry = cmp.Or(l.Expiry, DefaultExpiry)
+	l.GroupExpiry = cmp.Or(l.GroupExpiry, DefaultGroupExpiry)
+	l.MaxMessageSize = cmp.Or(l.MaxMessageSize, DefaultMaxMessageSize)
 	return l, nil
 }
 
@@ -120,11 +121,4 @@ var ErrInvalidOption = errors.New("layer: invalid option")
 
 func badLimit(field, format string, args ...any) error {
 	return &Error{Op: "limits", Name: field, Err: fmt.Errorf("%w: "+format, append([]any{ErrInvalidOption}, args...)...)}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

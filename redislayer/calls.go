@@ -281,14 +281,20 @@ func groupReply(c *call) func(yield func(int, any) bool) {
 	}
 }
 
-func applyDelivered(c *call, reply any) {
-	var err error
+// inboxError is what a send failed with, given the reply of the script that was to
+// add it to an inbox: deliverScript, or relayScript.
+func inboxError(reply any) error {
 	switch reply {
 	case int64(0):
-		err = layer.ErrChannelGone
+		return layer.ErrChannelGone
 	case int64(-1):
-		err = layer.ErrInboxFull
+		return layer.ErrInboxFull
 	}
+	return nil
+}
+
+func applyDelivered(c *call, reply any) {
+	err := inboxError(reply)
 	for _, o := range c.ops {
 		o.finish(err)
 	}

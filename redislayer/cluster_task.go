@@ -190,13 +190,7 @@ func (ln *lane) entry(tasks []*task, k kind) []byte {
 }
 
 func (ln *lane) delivered(call *laneCall, reply any) {
-	var err error
-	switch reply {
-	case int64(0):
-		err = layer.ErrChannelGone
-	case int64(-1):
-		err = layer.ErrInboxFull
-	}
+	err := inboxError(reply)
 	for _, t := range call.tasks {
 		t.finish(err, false, reply)
 	}

@@ -1,6 +1,7 @@
 package redislayer
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math"
@@ -108,11 +109,11 @@ func (o Options) withDefaults() (Options, error) {
 	if err := o.Limits.CheckMessage(o.GapMessage); err != nil {
 		return o, badOption("GapMessage", "%w", err)
 	}
-	setDefault(&o.Prefix, DefaultPrefix)
-	setDefault(&o.InboxCapacity, DefaultInboxCapacity)
-	setDefault(&o.InboxBytes, DefaultInboxBytes)
-	setDefault(&o.Timeout, DefaultTimeout)
-	setDefault(&o.Lease, max(DefaultLease, 4*o.Timeout))
+	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
+	o.InboxCapacity = cmp.Or(o.InboxCapacity, DefaultInboxCapacity)
+	o.InboxBytes = cmp.Or(o.InboxBytes, DefaultInboxBytes)
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.Lease = cmp.Or(o.Lease, max(DefaultLease, 4*o.Timeout))
 	if o.Lease < 4*o.Timeout {
 		return o, badOption("Lease", "%v is below four times the Timeout of %v", o.Lease, o.Timeout)
 	}
@@ -125,11 +126,4 @@ func (o Options) withDefaults() (Options, error) {
 func badOption(field, format string, args ...any) error {
 	return &layer.Error{Op: "redislayer options", Name: field,
 		Err: fmt.Errorf("%w: "+format, append([]any{layer.ErrInvalidOption}, args...)...)}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

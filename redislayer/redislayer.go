@@ -57,6 +57,11 @@ var (
 // own with the client's settings, but for retries and timeouts, and does not
 // use the client's pool. The client stays the caller's to close, after the layer.
 //
+// Of an attempt to connect nothing is left after Close, with two exceptions: a
+// Dialer of yours that does not end with its ctx goes on until it returns, when
+// the connection is closed; and a question to sentinels that do not answer ends
+// with the client's own timeouts.
+//
 // It returns without waiting for the server. Until that is reached, calls that
 // need it fail with [layer.ErrUnavailable]; Ping tells.
 //

@@ -1,6 +1,7 @@
 package channelsredis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,9 +45,10 @@ type Options struct {
 	// pool. The clients stay the caller's to close, after the layer. OpenCore
 	// and OpenPubSub make clients of URLs instead.
 	//
-	// Of an attempt to connect nothing is left after Close, with two exceptions,
-	// which end with the client's own timeouts: a Dialer of yours that does not
-	// end with its ctx, and a question to sentinels that do not answer.
+	// Of an attempt to connect nothing is left after Close, with two exceptions: a
+	// Dialer of yours that does not end with its ctx goes on until it returns, when
+	// the connection is closed; and a question to sentinels that do not answer ends
+	// with the client's own timeouts.
 	Hosts []redis.UniversalClient
 
 	// Prefix begins the names of keys. Default "asgi". It separates buses, it
@@ -191,10 +193,10 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Capacity, o.ChannelCapacity = limits.Capacity, limits.CapacityRules
 	o.Expiry, o.GroupExpiry, o.MaxMessageSize = limits.Expiry, limits.GroupExpiry, limits.MaxMessageSize
-	setDefault(&o.Prefix, DefaultPrefix)
-	setDefault(&o.RandomPrefixLength, DefaultRandomPrefixLength)
+	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
+	o.RandomPrefixLength = cmp.Or(o.RandomPrefixLength, DefaultRandomPrefixLength)
 	o.RandomPrefixLength = max(0, o.RandomPrefixLength)
-	setDefault(&o.Timeout, DefaultTimeout)
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	if o.SerializerFormat == nil {
 		o.SerializerFormat = MsgPack{}
 	}
@@ -209,11 +211,4 @@ var errUntyped error = &layer.Error{Op: "send", Name: "type", Err: fmt.Errorf("%
 func badOption(field, format string, args ...any) error {
 	return &layer.Error{Op: "channelsredis options", Name: field,
 		Err: fmt.Errorf("%w: "+format, append([]any{layer.ErrInvalidOption}, args...)...)}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

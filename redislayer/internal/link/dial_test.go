@@ -76,6 +76,30 @@ func TestOpenEndsWithContext(t *testing.T) {
 	}
 }
 
+// A dialer of the user's own that does not end with ctx is not waited for, and
+// what it comes back with is closed.
+func TestOpenDoesNotWaitForADialer(t *testing.T) {
+	addr, closed := silent(t)
+	letGo := make(chan struct{})
+	client := redis.NewClient(&redis.Options{Dialer: func(context.Context, string, string) (net.Conn, error) {
+		<-letGo
+		return net.Dial("tcp", addr)
+	}})
+	defer client.Close()
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := link.Open(ctx, client.Options(), time.Minute, time.Minute)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	close(letGo)
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		require.Fail(t, "the connection that came too late was left open")
+	}
+	goleak.VerifyNone(t, before)
+}
+
 // A client's own dialer is used, by TLS, too: it may go by a way of its own.
 func TestOpenUsesTheClientsDialer(t *testing.T) {
 	server := redistest.Start(t, redistest.Config{TLS: true})
