@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -273,7 +274,7 @@ func groupReply(c *call) func(yield func(int, any) bool) {
 	return func(yield func(int, any) bool) {
 		values, _ := c.reply.([]any)
 		for i := 0; i+1 < len(values); i += 2 {
-			group := number(values, i) - 1
+			group := lua.Number(values, i) - 1
 			if group < 0 || group >= int64(len(c.groups)) || !yield(int(group), values[i+1]) {
 				return
 			}
@@ -321,11 +322,11 @@ func (s *session) applyGroups(c *call, _ any) {
 
 func (s *session) applyQueue(c *call, reply any) {
 	values, _ := reply.([]any)
-	if expired := number(values, 0); expired > 0 {
+	if expired := lua.Number(values, 0); expired > 0 {
 		s.l.process.Drop(layer.DropExpired, c.ops[0].where, int(expired))
 	}
 	for i, o := range c.ops {
-		result := number(values, i+1)
+		result := lua.Number(values, i+1)
 		if o.what == opPush && result == 0 {
 			o.finish(layer.ErrChannelFull)
 			continue

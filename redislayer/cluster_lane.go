@@ -11,6 +11,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
 )
 
 // lane is a connection to one master of a Cluster, and what waits to be written
@@ -35,7 +36,7 @@ type lane struct {
 
 // laneCall is one command and what its reply means.
 type laneCall struct {
-	script script
+	script lua.Script
 	keys   []string
 	args   []any
 	ask    bool // the slot is on its way to this node
@@ -238,7 +239,7 @@ func (ln *lane) exchange(ctx context.Context, conn *conn, calls []*laneCall) err
 			if call.ask {
 				p.Do(ctx, "ASKING")
 			}
-			call.cmd = call.script.call(ctx, call.keys, call.args...)
+			call.cmd = redis.NewCmd(ctx, call.script.Words(call.keys, call.args...)...)
 			p.Process(ctx, call.cmd)
 		}
 		return nil

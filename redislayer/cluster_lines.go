@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
 )
 
 // lines keeps, for each normal channel that this process receives on, how many
@@ -141,7 +142,7 @@ func (q *lines) fetched(channel string, d *line, t *task, reply any) {
 		case takenByReceiver:
 			handed++
 		case takenByNobody:
-			back = append(back, number(values, 3*i))
+			back = append(back, lua.Number(values, 3*i))
 		}
 	}
 	q.mu.Lock()
@@ -217,10 +218,10 @@ func (q *lines) open(channel, entry string) (msg layer.Message, ok bool) {
 func (q *lines) answered(call *laneCall, reply any) {
 	l, channel := q.c.l, call.tasks[0].where
 	values, _ := reply.([]any)
-	if expired := number(values, 0); expired > 0 {
+	if expired := lua.Number(values, 0); expired > 0 {
 		l.process.Drop(layer.DropExpired, channel, int(expired))
 	}
-	if late := number(values, 1); late > 0 {
+	if late := lua.Number(values, 1); late > 0 {
 		l.process.Drop(layer.DropLate, channel, int(late))
 	}
 	var processes []any

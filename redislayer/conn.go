@@ -63,7 +63,7 @@ func (c *conn) checkRights(ctx context.Context, keys keys, key string) error {
 	if keys.cluster {
 		kind = "cluster"
 	}
-	reply, err := c.script(ctx, checkScript.call(ctx, []string{key}, kind))
+	reply, err := c.script(ctx, checkScript, []string{key}, kind)
 	if err != nil || len(reply) == 0 {
 		return err
 	}

@@ -4,10 +4,10 @@ package redislayer
 func (l *Layer) TellAll() { l.queues.tellAll() }
 
 // LeaseScript is scripts/lease.lua.
-var LeaseScript = leaseScript.source
+var LeaseScript = leaseScript.Source
 
 // LineScript is scripts/line.lua.
-var LineScript = lineScript.source
+var LineScript = lineScript.Source
 
 // Process returns the layer's name for itself.
 func (l *Layer) Process() string { return l.name }

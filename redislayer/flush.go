@@ -9,6 +9,8 @@ import (
 
 	"github.com/channellayer/channellayer/redislayer/internal/caller"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
+	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
 // op is one operation that waits to be written.
@@ -158,9 +160,9 @@ func (s *session) begin() {
 type span struct{ from, to int }
 
 // request appends a request that runs a script.
-func (s *session) request(script script, keys []string, args ...any) span {
+func (s *session) request(script lua.Script, keys []string, args ...any) span {
 	from := len(s.out)
-	s.out = script.request(s.out, keys, args...)
+	s.out = resp.AppendRequest(s.out, script.Words(keys, args...)...)
 	return span{from, len(s.out)}
 }
 

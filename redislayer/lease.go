@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
 )
 
 // beat is one heartbeat.
@@ -82,8 +84,8 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 	s.attempts++ // never the same again, not even if the outcome is unknown
 	read := l.reader.progress()
 	asked := l.now()
-	reply, err := c.script(ctx, leaseScript.call(ctx, []string{l.keys.inbox(l.name), l.keys.lease(l.name)},
-		heldText, s.attempts, l.options.Lease.Milliseconds(), read.fetched.ms, read.fetched.seq, read.messages, read.bytes))
+	reply, err := c.script(ctx, leaseScript, []string{l.keys.inbox(l.name), l.keys.lease(l.name)},
+		heldText, s.attempts, l.options.Lease.Milliseconds(), read.fetched.ms, read.fetched.seq, read.messages, read.bytes)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 		s.lose("redis was restarted or replaced")
 	}
 	answered := l.now()
-	made, seconds, micros := number(reply, 0), number(reply, 1), number(reply, 2)
+	made, seconds, micros := lua.Number(reply, 0), lua.Number(reply, 1), lua.Number(reply, 2)
 	s.clock.Store(seconds*int64(time.Second) + micros*int64(time.Microsecond) - (asked+answered)/2)
 	if made == 1 {
 		last, _ := reply[3].(string)

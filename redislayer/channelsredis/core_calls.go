@@ -16,7 +16,7 @@ func (w *writer) callFor(ops []*op) *call {
 		for _, o := range ops {
 			args = append(args, o.capacity, o.body)
 		}
-		call := w.call(ops, w.applySend, sendScript.words(keys, args...)...)
+		call := w.call(ops, w.applySend, sendScript.Words(keys, args...)...)
 		call.hear, call.least = w.told, 4
 		return call
 	case opFan:
@@ -32,13 +32,13 @@ func (w *writer) callFor(ops []*op) *call {
 			}
 			args = append(args, what, o.name)
 		}
-		return w.call(ops, applyDone, groupScript.words(keys, args...)...)
+		return w.call(ops, applyDone, groupScript.Words(keys, args...)...)
 	case opPrune:
-		call := w.call(ops, w.applyPrune, pruneScript.words(keys, c.expiryMicros())...)
+		call := w.call(ops, w.applyPrune, pruneScript.Words(keys, c.expiryMicros())...)
 		call.least = 2
 		return call
 	case opEnd:
-		return w.call(ops, applyCount, endScript.words(o.keys)...)
+		return w.call(ops, applyCount, endScript.Words(o.keys)...)
 	case opUnblock:
 		return w.call(ops, applyCount, "CLIENT", "UNBLOCK", o.id)
 	}
@@ -61,7 +61,7 @@ func (w *writer) call(ops []*op, apply func(*call, []any), words ...any) *call {
 // value of each name for it.
 func (w *writer) membersCall(ops []*op) *call {
 	key := ops[0].key
-	c := w.call(ops, w.applyMembers, pruneScript.words([]string{key}, w.c.groupExpiryMicros())...)
+	c := w.call(ops, w.applyMembers, pruneScript.Words([]string{key}, w.c.groupExpiryMicros())...)
 	w.out = resp.AppendRequest(w.out, "ZRANGE", key, 0, -1)
 	c.to, c.replies, c.left, c.asText, c.text = len(w.out), 2, 2, true, ops[0].known
 	return c
@@ -81,7 +81,7 @@ func (w *writer) fanCall(ops []*op) *call {
 		}
 		w.filled[q.key] = c.now()
 	}
-	call := w.call(ops, w.applyFan, fanScript.words(keys, args...)...)
+	call := w.call(ops, w.applyFan, fanScript.Words(keys, args...)...)
 	call.hear, call.least = w.told, 4
 	return call
 }

@@ -69,7 +69,7 @@ func (c *Core) deleteKeys(ctx context.Context, conn *redisconn.Conn, keys []stri
 		}
 	}
 	for _, key := range queues {
-		n, err := conn.Do(ctx, endScript.evalArgs(key)...).Int()
+		n, err := conn.Do(ctx, "EVAL", endScript.Source, 1, key).Int()
 		if err != nil {
 			return err
 		}

@@ -362,7 +362,7 @@ func (p *popper) giveBack(conn *redisconn.Conn, key string, back []entry) {
 		args = append(args, e.score, e.member)
 	}
 	ctx := context.Background()
-	words := backScript.words([]string{key}, args...)
+	words := backScript.Words([]string{key}, args...)
 	err := conn.Do(ctx, words...).Err()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		if err = loadScripts(ctx, conn); err == nil {

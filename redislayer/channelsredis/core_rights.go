@@ -17,7 +17,7 @@ func (w *writer) checkRights(ctx context.Context, conn *redisconn.Conn) error {
 	if err := conn.Do(ctx, "CLIENT", "UNBLOCK", int64(math.MaxInt64)).Err(); err != nil {
 		return err
 	}
-	refused, err := conn.Do(ctx, checkScript.words([]string{w.c.options.Prefix + ":check"})...).StringSlice()
+	refused, err := conn.Do(ctx, checkScript.Words([]string{w.c.options.Prefix + ":check"})...).StringSlice()
 	if err != nil || len(refused) == 0 {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
+	"github.com/channellayer/channellayer/redislayer/internal/lua"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
 )
 
@@ -229,22 +230,22 @@ func fill(ops []*op) int {
 
 // told takes the times of a reply, which come first.
 func (w *writer) told(reply []any) {
-	if now := number(reply, 0); now > 0 {
+	if now := lua.Number(reply, 0); now > 0 {
 		w.setClock(now)
 	}
-	w.score = max(w.score, number(reply, 1))
+	w.score = max(w.score, lua.Number(reply, 1))
 }
 
 // toldTime takes the reply of TIME.
 func (w *writer) toldTime(reply []any) {
-	w.setClock(number(reply, 0)*int64(time.Second/time.Microsecond) + number(reply, 1))
+	w.setClock(lua.Number(reply, 0)*int64(time.Second/time.Microsecond) + lua.Number(reply, 1))
 }
 
 func (w *writer) applySend(c *call, reply []any) {
-	w.dropExpired(c.ops[0].key, number(reply, 2))
+	w.dropExpired(c.ops[0].key, lua.Number(reply, 2))
 	full := list(reply, 3) // in order
 	for i, o := range c.ops {
-		if len(full) > 0 && number(full, 0) == int64(i) {
+		if len(full) > 0 && lua.Number(full, 0) == int64(i) {
 			full = full[1:]
 			o.finish(errFull(o.name))
 			continue
@@ -262,7 +263,7 @@ func errFull(channel string) error {
 }
 
 func (w *writer) applyFan(c *call, reply []any) {
-	if number(reply, 2) == 1 {
+	if lua.Number(reply, 2) == 1 {
 		members := &roster{channels: texts(list(reply, 3))}
 		for _, o := range c.ops {
 			o.members = members
@@ -273,8 +274,8 @@ func (w *writer) applyFan(c *call, reply []any) {
 	skipped, expired, bad := list(reply, 3), list(reply, 4), list(reply, 5)
 	var unused error // of the first, if there are several
 	for i, q := range c.ops[0].fan.part.queues {
-		switch n := number(skipped, i); {
-		case len(bad) > 1 && number(bad, 0) == int64(i):
+		switch n := lua.Number(skipped, i); {
+		case len(bad) > 1 && lua.Number(bad, 0) == int64(i):
 			if why, _ := bad[1].(string); unused == nil {
 				unused = keyError(q.key, resp.Error(why))
 			}
@@ -282,7 +283,7 @@ func (w *writer) applyFan(c *call, reply []any) {
 		case n > 0:
 			w.c.dropFull(c.ops[0].name, q.channels, int(n))
 		}
-		w.dropExpired(q.key, number(expired, i))
+		w.dropExpired(q.key, lua.Number(expired, i))
 	}
 	for _, o := range c.ops {
 		o.unused = unused
@@ -303,8 +304,8 @@ func (w *writer) applyMembers(c *call, _ []any) {
 
 func (w *writer) applyPrune(c *call, reply []any) {
 	key := c.ops[0].key
-	w.dropExpired(key, number(reply, 0))
-	if number(reply, 1) == 0 {
+	w.dropExpired(key, lua.Number(reply, 0))
+	if lua.Number(reply, 1) == 0 {
 		delete(w.filled, key)
 	}
 	applyDone(c, nil)

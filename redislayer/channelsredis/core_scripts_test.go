@@ -19,7 +19,7 @@ func TestCoreEndBesideForeignKey(t *testing.T) {
 	client, ctx := redistest.Start(t, redistest.Config{}).Client(t), t.Context()
 	require.NoError(t, client.Set(ctx, "asgione!", "x", 0).Err())
 	require.NoError(t, client.ZAdd(ctx, "asgitwo!", redis.Z{Score: 1, Member: "a"}, redis.Z{Score: 2, Member: "b"}).Err())
-	n, err := client.Eval(ctx, endScript.source, []string{"asgione!", "asgitwo!"}).Int()
+	n, err := client.Eval(ctx, endScript.Source, []string{"asgione!", "asgitwo!"}).Int()
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	require.Empty(t, client.Keys(ctx, "*").Val())
@@ -56,7 +56,7 @@ func TestCoreGroupExpiryByTheServersClock(t *testing.T) {
 func TestCoreBackWhenMemoryIsFull(t *testing.T) {
 	client, ctx := redistest.Start(t, redistest.Config{}).Client(t), t.Context()
 	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "1").Err())
-	require.NoError(t, client.Eval(ctx, backScript.source, []string{"asgijobs"}, 60_000, "1.5", "a", "2.5", "b").Err())
+	require.NoError(t, client.Eval(ctx, backScript.Source, []string{"asgijobs"}, 60_000, "1.5", "a", "2.5", "b").Err())
 	require.Equal(t, []redis.Z{{Score: 1.5, Member: "a"}, {Score: 2.5, Member: "b"}}, client.ZRangeWithScores(ctx, "asgijobs", 0, -1).Val())
 	require.Positive(t, client.PTTL(ctx, "asgijobs").Val())
 }
