@@ -6,7 +6,7 @@
 // [Layer] interface, the immutable [Message], names, [Limits], errors, the
 // [Observer], and small optional interfaces ([Flusher], [Releaser], [Pinger],
 // [BatchReceiver], [Statser]) with a function each that finds them or falls
-// back. It imports only the standard library. Packages memlayer and redislayer
+// back. It needs only the standard library. Packages memlayer and redislayer
 // implement it; package layertest proves that an implementation, also yours,
 // keeps it.
 //
