@@ -23,6 +23,7 @@ type Core struct {
 	base   time.Time
 	random func([]byte) // fills it; what stands in front of messages
 
+	leaving sync.RWMutex   // held for reading while memberships begin and end; not to be waited for
 	added   *groups.Groups // memberships of this process's channels
 	others  others         // memberships of other channels that began here
 	normals *normals
@@ -195,9 +196,10 @@ func (c *Core) pingHosts(ctx context.Context) error {
 	return nil
 }
 
-// Close implements [layer.Layer]. It ends the memberships that began through
-// this layer, and removes the queues of this process, if the servers can be
-// reached within the timeout; otherwise Redis forgets the queues after Expiry.
+// Close implements [layer.Layer]. It ends the memberships of this process's
+// channels that began through this layer, and removes the queues of this process,
+// if the servers can be reached within the timeout; otherwise Redis forgets the
+// queues after Expiry.
 func (c *Core) Close() error {
 	if !c.process.BeginClose() {
 		return nil
@@ -232,8 +234,11 @@ func (c *Core) Close() error {
 	return closeHosts(c.owned)
 }
 
-// leave removes what this process has at Redis.
+// leave removes what this process has at Redis. It waits for memberships that
+// just begin or end, no longer than their calls may take; others do not any more.
 func (c *Core) leave() {
+	c.leaving.Lock()
+	defer c.leaving.Unlock()
 	own, _ := c.ownKeys()
 	for group := range c.added.All() {
 		for channel := range c.added.Members(group) {

@@ -68,7 +68,8 @@ const digestMembers = 100
 // GroupSend implements [layer.Layer]. To a group of up to 100 members it takes
 // one round trip as long as they stay the same, otherwise two: the group is
 // read, and the message is put into the queue of each process once, with the
-// names of its channels. Members in this process get it from memory. With
+// names of its channels. Members in this process get it from memory. What is made
+// of the lists of members is kept, up to 64 MB of that. With
 // several hosts it takes two, and one that fails leaves a part of the members
 // without the message: the error matches [layer.ErrMaybeSent] then. So does that
 // of a member whose key at Redis holds something that is no queue, which the
@@ -203,7 +204,7 @@ func (r *roster) planned(c *Core, group string) *plan {
 // newPlan makes the plan for a list of members, and keeps it.
 func (c *Core) newPlan(group string, r *roster) *plan {
 	members, limits := r.channels, c.process.Limits()
-	p := &plan{reply: r.reply, size: nameOverhead}
+	p := &plan{reply: r.reply, size: planOverhead}
 	at := map[string]*queue{}
 	hosts := make([]*part, len(c.hosts))
 	var order []string
@@ -224,6 +225,7 @@ func (c *Core) newPlan(group string, r *roster) *plan {
 		q := at[name]
 		if q == nil {
 			q = &queue{key: c.options.Prefix + name, capacity: limits.CapacityFor(channel)}
+			p.size += queueOverhead
 			at[name] = q
 			order = append(order, name)
 		}
@@ -258,8 +260,9 @@ const (
 	// 300,000 names of usual length.
 	maxPlans = 64 << 20
 
-	// nameOverhead is what is kept besides each name, and each plan.
-	nameOverhead = 64
+	// What is kept besides the names, of each of them, of each plan and of each
+	// queue, about.
+	nameOverhead, planOverhead, queueOverhead = 64, 256, 128
 )
 
 func (p *plans) get(group string) *plan {
@@ -298,9 +301,10 @@ func (p *plans) dropLocked(group string) {
 // leaves here. Of others, up to 100,000 memberships are remembered at a time, which
 // takes some 30 MB; what begins beyond that is not written again.
 func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
-	if err := c.checkMembership(ctx, group, channel); err != nil {
+	if err := c.beginMembership(ctx, group, channel); err != nil {
 		return err
 	}
+	defer c.leaving.RUnlock()
 	group, channel = strings.Clone(group), strings.Clone(channel)
 	c.remember(group, channel)
 	// Looked at after adding: a channel that goes away at the same time is
@@ -310,29 +314,45 @@ func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
 		return c.closedOr(layer.ErrChannelGone)
 	}
 	err := c.hostOf(group).do(ctx, &op{what: opAdd, key: c.groupKey(group), name: channel})
-	if err == nil && c.process.Owns(channel) && !c.process.Mailboxes().Has(channel) {
-		c.discardLater(group, channel) // it went away meanwhile
-		return c.closedOr(layer.ErrChannelGone)
+	if c.process.Owns(channel) && !c.process.Mailboxes().Has(channel) {
+		c.discardLater(group, channel) // it went away meanwhile, perhaps before it was added
+		if err == nil {
+			err = c.closedOr(layer.ErrChannelGone)
+		}
 	}
 	return err
 }
 
 // GroupDiscard implements [layer.Layer]. It takes a round trip.
 func (c *Core) GroupDiscard(ctx context.Context, group, channel string) error {
-	if err := c.checkMembership(ctx, group, channel); err != nil {
+	if err := c.beginMembership(ctx, group, channel); err != nil {
 		return err
 	}
+	defer c.leaving.RUnlock()
 	c.forget(group, channel)
 	return c.hostOf(group).do(ctx, &op{what: opDiscard, key: c.groupKey(group), name: strings.Clone(channel)})
 }
 
-func (c *Core) checkMembership(ctx context.Context, group, channel string) error {
-	return c.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel))
+// beginMembership checks a call that changes who is in a group. If its error is
+// nil, leaving is held: Close, which ends what has begun, waits for the call.
+func (c *Core) beginMembership(ctx context.Context, group, channel string) error {
+	if !c.leaving.TryRLock() { // fails only while Close has it, or waits for it
+		return layer.ErrClosed
+	}
+	err := c.process.Check(ctx, layer.ValidateGroup(group), layer.ValidateChannel(channel))
+	if err != nil {
+		c.leaving.RUnlock()
+	}
+	return err
 }
 
 // leaveAll ends the memberships of a channel that is gone, as far as they began
 // here. Redis is told in passing.
 func (c *Core) leaveAll(channel string) {
+	if !c.leaving.TryRLock() {
+		return // Close ends them
+	}
+	defer c.leaving.RUnlock()
 	for _, group := range c.added.GroupsOf(channel) {
 		c.added.Discard(group, channel)
 		c.discardLater(group, channel)

@@ -3,6 +3,7 @@ package channelsredis
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,42 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 	p.put("large", &plan{size: maxPlans + 1})
 	require.Nil(t, p.get("large"))
+}
+
+// Plans take no more memory than is counted, within a tenth, whatever groups there
+// are.
+func TestCorePlansTakeWhatIsCounted(t *testing.T) {
+	server := redistest.Start(t, redistest.Config{})
+	c, err := OpenCore(t.Context(), []string{server.URL()}, Options{})
+	require.NoError(t, err)
+	defer c.Close()
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	names := map[string]func(group, n int) string{
+		"of one process":       func(int, int) string { return "specific." + strings.Repeat("p", 32) + "!" + randomHex() },
+		"of as many processes": func(int, int) string { return "specific." + randomHex() + "!" + randomHex() },
+		"normal":               func(group, n int) string { return fmt.Sprintf("jobs.%d.%d", group, n) },
+	}
+	for what, name := range names {
+		for _, members := range []int{0, 1, 10, digestMembers, 10 * digestMembers} {
+			c.plans = plans{m: map[string]*plan{}}
+			before := heap()
+			for group := range 10_000 / max(1, members) {
+				var reply strings.Builder
+				fmt.Fprintf(&reply, "*%d\r\n", members)
+				for n := range members {
+					channel := name(group, n)
+					fmt.Fprintf(&reply, "$%d\r\n%s\r\n", len(channel), channel)
+				}
+				(&roster{reply: strings.Clone(reply.String())}).planned(c, fmt.Sprint("group", group))
+			}
+			require.LessOrEqual(t, float64(heap()-before), 1.1*float64(c.plans.bytes), "bytes of %d groups of %d channels %s", len(c.plans.m), members, what)
+		}
+	}
 }
 
 // A message for channels whose names were encoded before is the same, byte for
