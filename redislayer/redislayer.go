@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	neturl "net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/layer/process"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // Layer is a [layer.Layer] over Redis. Make one with [New] or [Open]. Besides
@@ -118,12 +118,8 @@ func New(client redis.UniversalClient, options Options) (*Layer, error) {
 // that is too old or refuses; otherwise ctx's error and why the server could
 // not be reached.
 func Open(ctx context.Context, url string, options Options) (*Layer, error) {
-	o, err := redis.ParseURL(url)
+	o, err := link.ParseURL(url)
 	if err != nil {
-		var inURL *neturl.Error // repeats the URL, and with it the password
-		if errors.As(err, &inURL) {
-			err = inURL.Err
-		}
 		return nil, &layer.Error{Op: "redislayer url", Err: err}
 	}
 	client := redis.NewClient(o)

@@ -63,8 +63,8 @@ func TestBadOptions(t *testing.T) {
 
 func TestBadURL(t *testing.T) {
 	for url, want := range map[string]string{
-		"":                        "invalid URL scheme",
-		"http://localhost":        "invalid URL scheme: http",
+		"":                        "does not begin with redis://",
+		"localhost:6379":          "does not begin with redis://",
 		"redis://localhost/abc":   `invalid database number: "abc"`,
 		"redis://localhost?foo=1": "unexpected option: foo",
 	} {
@@ -94,6 +94,7 @@ func TestSetupErrors(t *testing.T) {
 		"no user":        {"redis://" + server.Addr(), "check user and password: NOAUTH"},
 		"unknown user":   {as("nobody:secret"), "check user and password: WRONGPASS"},
 		"wrong password": {as("tester:wrong"), "check user and password: WRONGPASS"},
+		"no database":    {as("tester:secret") + "/16", "the server has no database of that number: ERR DB index is out of range"},
 		"no rights":      {as("reader:secret"), "the user lacks rights (OPERATIONS.md lists those it needs): NOPERM"},
 		"too old":        {"redis://" + pretend(t, "6.0.16"), "the server is Redis 6.0.16; 6.2 or newer is needed"},
 	} {
