@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -65,10 +66,49 @@ func typed(kind string) layer.Message {
 // checkSend returns what a send has to fail with before it does anything.
 func (b *bus) checkSend(ctx context.Context, msg layer.Message) error {
 	err := b.process.CheckSend(ctx, msg)
-	if err == nil && !b.options.AllowUntyped && msg.Type() == "" {
-		return errUntyped
+	if err == nil && !b.options.AllowUntyped {
+		err = checkType(msg)
 	}
 	return err
+}
+
+// checkType returns what is wrong with the type of a message for which Django
+// has no handler whatever the consumer.
+func checkType(msg layer.Message) error {
+	if kind := msg.Type(); kind != "" && kind[0] != '.' && kind[0] != '_' {
+		return nil
+	}
+	what := "is missing"
+	switch value, has := msg.Get("type"); kind := value.(type) {
+	case string:
+		what = fmt.Sprintf("%.40q has no handler", kind)
+	default:
+		if has {
+			what = fmt.Sprintf("is no string (%T)", kind)
+		}
+	}
+	return &layer.Error{Op: "send", Name: "type", Err: fmt.Errorf("%w: it %s, and Django closes the connection of a consumer that gets such a message (Options.AllowUntyped)", layer.ErrInvalidMessage, what)}
+}
+
+// checkFormat returns what is wrong with a message that does not leave this
+// process, if the format cannot hold it: what is refused for others' channels is
+// refused for its own.
+func (b *bus) checkFormat(msg layer.Message) error {
+	if _, is := b.options.SerializerFormat.(MsgPack); is {
+		return nil // holds every message
+	}
+	_, err := b.options.SerializerFormat.Append(nil, msg, nil)
+	return layer.NotSent(err)
+}
+
+// deserialize decodes a message. Where it cannot be read because it is encrypted,
+// the error says so.
+func (b *bus) deserialize(body []byte) (msg layer.Message, address []string, err error) {
+	msg, address, err = b.options.SerializerFormat.Decode(body)
+	if err != nil && b.fernet == nil && isToken(body) {
+		err = undecodable("%w", errNoKeys)
+	}
+	return msg, address, err
 }
 
 // closedOr returns that the layer was closed, if it was, and otherwise err.

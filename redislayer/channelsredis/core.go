@@ -104,7 +104,7 @@ func OpenCore(ctx context.Context, urls []string, options Options) (*Core, error
 
 func (c *Core) waitConnected(ctx context.Context) error {
 	for i, h := range c.hosts {
-		err := waitConnected(ctx, i, func() (bool, error) {
+		err := c.waitHost(ctx, i, func() (bool, error) {
 			return h.connected.Load() && h.own.connected.Load() && h.normal.connected.Load(), h.cause()
 		})
 		if err != nil {

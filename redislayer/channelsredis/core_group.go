@@ -116,6 +116,11 @@ func (c *Core) GroupSend(ctx context.Context, group string, msg layer.Message) e
 // are others now, it has done nothing, and returns them.
 func (c *Core) carryOut(ctx context.Context, group string, msg layer.Message, p *plan, kept bool) (members *roster, err error) {
 	parts, digest := p.parts, ""
+	if len(parts) == 0 {
+		if err := c.checkFormat(msg); err != nil {
+			return nil, err
+		}
+	}
 	if kept {
 		digest = p.digest
 		if len(parts) == 0 { // the members are asked for all the same

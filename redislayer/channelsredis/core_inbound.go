@@ -102,7 +102,7 @@ func (c *Core) decode(member string) (layer.Message, address, error) {
 	if msg, to, ok := c.decodeListed(body); ok {
 		return msg, to, nil
 	}
-	msg, names, err := c.options.SerializerFormat.Decode([]byte(body))
+	msg, names, err := c.deserialize([]byte(body))
 	return msg, address{names: names}, err
 }
 

@@ -44,7 +44,10 @@ func (c *Core) Send(ctx context.Context, channel string, msg layer.Message) erro
 }
 
 func (c *Core) sendOwn(channel string, msg layer.Message) error {
-	err := c.process.Mailboxes().Put(channel, msg)
+	err := c.checkFormat(msg)
+	if err == nil {
+		err = c.process.Mailboxes().Put(channel, msg)
+	}
 	if err == nil {
 		c.process.CountSend(channel)
 	}

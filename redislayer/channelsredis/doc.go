@@ -49,7 +49,8 @@
 //	}                                                     })
 //
 // Each entry of "hosts" has its counterpart, a URL for [OpenCore] and
-// [OpenPubSub], or a client for [NewCore] and [NewPubSub]:
+// [OpenPubSub], or a client of github.com/redis/go-redis/v9 for [NewCore] and
+// [NewPubSub]:
 //
 //	# Django                                              // Go
 //	(no hosts)                                            "redis://localhost:6379"
@@ -67,16 +68,18 @@
 // What else redis-py takes in a URL, such as socket_timeout or
 // health_check_interval, is an error here, which names it: leave it out.
 // Patterns of channel_capacity are the same globs; one that is a regular
-// expression in Django is written as globs here.
+// expression in Django is written as globs here. Durations have a unit: 60 is
+// time.Minute, and no plain 60, which would be nanoseconds.
 //
 // # Messages
 //
 // Django dispatches by the message's "type": "chat.message" calls the handler
 // chat_message. It closes the connection of every consumer that gets a message
 // whose type is missing, no string, or has no handler; a group message like
-// that closes them all. So a message without a string "type" is refused here,
-// unless Options.AllowUntyped says otherwise. Nothing is written that Python
-// could not read: that would end its readers.
+// that closes them all. So a message whose "type" can have no handler (it is
+// missing, no string, empty, or begins with '_' or '.') is refused here, unless
+// Options.AllowUntyped says otherwise. Nothing is written that Python could not
+// read: that would end its readers.
 //
 // Channel and group names as long as 100 bytes are valid here; Python takes at
 // most 99.

@@ -94,11 +94,16 @@ func (f *fernet) seal(dst, plain []byte) []byte {
 }
 
 var (
+	errNoKeys     = errors.New("it is encrypted, and no SymmetricEncryptionKeys are set here")
 	errNoToken    = errors.New("it is not encrypted, and SymmetricEncryptionKeys are set here")
 	errWrongKey   = errors.New("it was encrypted with a key that is not among SymmetricEncryptionKeys, or altered")
 	errTokenAge   = errors.New("its token has expired")
 	errTokenAhead = errors.New("its token was made in the future")
 )
+
+// isToken reports whether b looks like a token: the version, and the first two of
+// the bytes of the time, which are 0 for long to come.
+func isToken(b []byte) bool { return bytes.HasPrefix(b, []byte("gAAA")) }
 
 // open returns what a token was made of. It must not have been made longer ago
 // than maxAge, or further in the future than clocks may differ, both in whole

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	neturl "net/url"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/layer"
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/link"
 )
 
 // SetupError is an error of a server's set-up, which does not go away by trying
@@ -60,9 +60,9 @@ func open[L opened](ctx context.Context, urls []string, options Options, newLaye
 
 func (b *bus) shared() *bus { return b }
 
-// waitConnected waits until a host is connected, the cause why it is not is its
-// set-up, or ctx ends.
-func waitConnected(ctx context.Context, host int, state func() (connected bool, cause error)) error {
+// waitHost waits until a host is connected, the cause why it is not is its
+// set-up, or ctx ends. Errors name the host.
+func (b *bus) waitHost(ctx context.Context, host int, state func() (connected bool, cause error)) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -72,17 +72,26 @@ func waitConnected(ctx context.Context, host int, state func() (connected bool, 
 		}
 		var setup *SetupError
 		if errors.As(cause, &setup) {
-			return cause
+			return fmt.Errorf("%s: %w", b.nameOf(host), cause)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			if cause != nil {
-				return fmt.Errorf("host %d: %w: %w", host, cause, ctx.Err())
+				return fmt.Errorf("%s: %w: %w", b.nameOf(host), cause, ctx.Err())
 			}
-			return ctx.Err()
+			return fmt.Errorf("%s: %w", b.nameOf(host), ctx.Err())
 		}
 	}
+}
+
+// nameOf names a host in errors: its place among the hosts, and its address if
+// it has one of its own (a client that asks sentinels has none).
+func (b *bus) nameOf(host int) string {
+	if o := b.options.Hosts[host].(*redis.Client).Options(); o.Addr != "FailoverClient" {
+		return fmt.Sprintf("host %d (%s)", host, o.Addr)
+	}
+	return fmt.Sprintf("host %d", host)
 }
 
 // openHosts makes a client for each URL, for a layer that owns them. On an error
@@ -92,15 +101,11 @@ func openHosts(urls []string, options Options) ([]redis.UniversalClient, error) 
 		return nil, badOption("Hosts", "they are set, and given as URLs too")
 	}
 	var clients []redis.UniversalClient
-	for _, url := range urls {
-		o, err := redis.ParseURL(url)
+	for i, url := range urls {
+		o, err := link.ParseURL(url)
 		if err != nil {
-			var inURL *neturl.Error // repeats the URL, and with it the password
-			if errors.As(err, &inURL) {
-				err = inURL.Err
-			}
 			closeHosts(clients)
-			return nil, &layer.Error{Op: "channelsredis url", Err: err}
+			return nil, &layer.Error{Op: fmt.Sprintf("channelsredis url %d", i), Err: err}
 		}
 		clients = append(clients, redis.NewClient(o))
 	}

@@ -34,7 +34,8 @@ const maxRandomPrefix = 1024
 // Options configures a Core or a PubSub. The fields up to RandomPrefixLength
 // are settings of channels_redis, under their names there, and must say the
 // same in every process on a bus. The zero value means the defaults; a negative
-// value is an error that names the field.
+// value is an error that names the field, and so is a duration below a
+// millisecond: where Django has 60, it is 60 * time.Second here.
 type Options struct {
 	// Hosts are the servers of the bus, in the same order as in every other
 	// process: which server a name belongs to depends on it. A host is a single
@@ -85,7 +86,9 @@ type Options struct {
 	// setting and sends in the clear all the same. Default none.
 	SymmetricEncryptionKeys []string
 
-	// SerializerFormat is how messages are written. Default [MsgPack].
+	// SerializerFormat is how messages are written. Default [MsgPack]. What it
+	// cannot hold is refused ([layer.ErrInvalidMessage]) also where the message
+	// would not leave this process.
 	SerializerFormat Serializer
 
 	// RandomPrefixLength is how many random bytes stand in front of each
@@ -110,9 +113,10 @@ type Options struct {
 	// ([layer.Message.Size]). Default 4 MiB.
 	MaxMessageSize int
 
-	// AllowUntyped lets messages without a string "type" be sent. By default
-	// they are refused ([layer.ErrInvalidMessage]): Django closes the
-	// connection of every consumer that gets one.
+	// AllowUntyped lets messages be sent whose "type" is missing, no string,
+	// empty, or begins with '_' or '.'. By default they are refused
+	// ([layer.ErrInvalidMessage]): Django closes the connection of every
+	// consumer that gets one.
 	AllowUntyped bool
 
 	// Timeout bounds every call but Receive, however many round trips it makes;
@@ -163,9 +167,19 @@ func (o Options) withDefaults() (Options, error) {
 	if err != nil {
 		return o, err
 	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"Expiry", o.Expiry}, {"GroupExpiry", o.GroupExpiry}, {"Timeout", o.Timeout}} {
+		switch {
+		case d.value < 0:
+			return o, badOption(d.field, "%v is negative", d.value)
+		case d.value > 0 && d.value < time.Millisecond:
+			// Django's settings are numbers of seconds: 60 is a minute there.
+			return o, badOption(d.field, "%v is below 1ms; write seconds as %d * time.Second", d.value, d.value)
+		}
+	}
 	switch {
-	case o.Timeout < 0:
-		return o, badOption("Timeout", "%v is negative", o.Timeout)
 	case o.RandomPrefixLength < NoRandomPrefix:
 		return o, badOption("RandomPrefixLength", "%d is negative", o.RandomPrefixLength)
 	case o.RandomPrefixLength > maxRandomPrefix:
@@ -205,8 +219,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, nil
 }
-
-var errUntyped error = &layer.Error{Op: "send", Name: "type", Err: fmt.Errorf("%w: it is missing or no string, and Django closes the connection of a consumer that gets such a message (Options.AllowUntyped)", layer.ErrInvalidMessage)}
 
 func badOption(field, format string, args ...any) error {
 	return &layer.Error{Op: "channelsredis options", Name: field,

@@ -117,7 +117,7 @@ func OpenPubSub(ctx context.Context, urls []string, options Options) (*PubSub, e
 
 func (l *PubSub) waitConnected(ctx context.Context) error {
 	for i, h := range l.hosts {
-		err := waitConnected(ctx, i, func() (bool, error) {
+		err := l.waitHost(ctx, i, func() (bool, error) {
 			live, cause := h.sub.connected()
 			ready, down := h.pub.connected()
 			if cause == nil {

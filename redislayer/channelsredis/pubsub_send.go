@@ -24,6 +24,9 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 	m := &publish{channel: channel}
 	switch {
 	case l.process.Owns(channel):
+		if err := l.checkFormat(msg); err != nil {
+			return err
+		}
 		if err := l.settle(ctx, nil); err != nil {
 			return layer.NotSent(l.closedOr(err))
 		}
@@ -39,8 +42,8 @@ func (l *PubSub) Send(ctx context.Context, channel string, msg layer.Message) er
 		here, held := l.normals.state(channel)
 		switch {
 		case held:
-			if _, err := l.serialize(msg); err != nil {
-				return layer.NotSent(err)
+			if err := l.checkFormat(msg); err != nil {
+				return err
 			}
 			return l.hold(channel, msg)
 		case here && l.process.Mailboxes().Len(channel) >= l.process.Limits().CapacityFor(channel):
@@ -157,7 +160,7 @@ func (l *PubSub) decode(name string, body []byte, oversize int) (msg layer.Messa
 	}
 	if err == nil {
 		var address []string
-		if msg, address, err = l.options.SerializerFormat.Decode(body); err == nil && address != nil {
+		if msg, address, err = l.deserialize(body); err == nil && address != nil {
 			err = undecodable("it has the key %s, which only Core's messages have", layer.ReservedKey)
 		}
 	}

@@ -34,6 +34,8 @@ func Explain(err error) error {
 		return &SetupError{fmt.Errorf("the user lacks rights: %w", err)}
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		return &SetupError{fmt.Errorf("check user and password: %w", err)}
+	case strings.Contains(text, "DB index"):
+		return &SetupError{fmt.Errorf("the server has no database of that number: %w", err)}
 	case strings.Contains(text, "WRONGTYPE"):
 		return &SetupError{fmt.Errorf("a key under the prefix holds something else; choose another Prefix: %w", err)}
 	}
