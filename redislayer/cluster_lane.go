@@ -79,21 +79,24 @@ func (ln *lane) enqueue(t *task) error {
 // run is the lane's goroutine. It ends after close or retire, or with ctx.
 func (ln *lane) run(ctx context.Context) {
 	defer close(ln.done)
+	log := ln.c.l.log.With("addr", ln.addr)
 	var backoff link.Backoff
+	var outage link.Outage
 	for ctx.Err() == nil && ln.isOpen() {
 		conn, err := ln.open(ctx)
 		if err == nil {
 			backoff.Reset()
+			outage.Over(log, "redis is there again")
 			err = ln.serve(ctx, conn)
 			conn.Close()
 			if err != nil {
-				ln.c.l.log.Warn("connection to redis lost", "addr", ln.addr, "error", err)
+				log.Warn("connection to redis lost", "error", err)
 				ln.c.kickRefresh()
 			}
 			continue
 		}
 		ln.fail(err)
-		ln.c.l.log.Warn("redis is away", "addr", ln.addr, "error", err)
+		outage.Tell(log, "redis is away", err)
 		ln.c.kickRefresh()
 		backoff.Wait(ctx, ln.stop)
 	}

@@ -156,10 +156,12 @@ func (r *reader) run(ctx context.Context) {
 		return
 	}
 	var backoff link.Backoff
+	var outage link.Outage
 	for ctx.Err() == nil {
 		c, err := r.source.connect(ctx, probeInterval+probeGrace, probeInterval+r.patience)
 		if err == nil {
 			backoff.Reset()
+			outage.Over(r.l.log, "reader has redis again")
 			err = r.readAll(ctx, c)
 			c.Close()
 		} else if ctx.Err() == nil {
@@ -168,7 +170,7 @@ func (r *reader) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.l.log.Warn("reader lost redis", "error", err)
+		outage.Tell(r.l.log, "reader lost redis", err)
 		r.l.session.enqueue(&op{what: opPing}) // it may have lost redis too, and would find out with the next heartbeat
 		backoff.Wait(ctx, nil)
 	}

@@ -120,6 +120,7 @@ func (p *popper) lists(key string) bool {
 func (p *popper) run(ctx context.Context) {
 	defer close(p.done)
 	var backoff link.Backoff
+	var outage link.Outage
 	for ctx.Err() == nil && !p.closing.Load() {
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
@@ -127,6 +128,7 @@ func (p *popper) run(ctx context.Context) {
 				p.last, p.runID = conn.ID, conn.RunID
 				p.w.enqueue(&op{what: opTime}) // after which losses are told
 				p.connected.Store(true)
+				outage.Over(p.log, "reader has redis again")
 				err = p.serve(ctx, conn, &backoff)
 				p.connected.Store(false)
 			}
@@ -136,7 +138,7 @@ func (p *popper) run(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		p.log.Warn("reader lost redis", "error", err)
+		outage.Tell(p.log, "reader lost redis", err)
 		backoff.Wait(ctx, p.wake)
 	}
 }

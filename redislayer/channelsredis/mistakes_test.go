@@ -3,6 +3,7 @@ package channelsredis_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,4 +162,30 @@ func (l lines) Write(b []byte) (int, error) {
 	default:
 	}
 	return len(b), nil
+}
+
+// The log says why a server cannot be reached, and does not say it again with
+// every attempt.
+func TestLogOfAnOutage(t *testing.T) {
+	for name, open := range bothLayers {
+		t.Run(name, func(t *testing.T) {
+			log := make(lines, 100)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := open(ctx, []string{"redis://127.0.0.1:1"}, channelsredis.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			close(log)
+			message, want := "reader lost redis", 2 // of its own queues, and of normal channels
+			if name == "PubSub" {
+				message, want = "redis is away", 1
+			}
+			told := 0
+			for line := range log {
+				if strings.Contains(line, message) && strings.Contains(line, "host=0") && strings.Contains(line, "connection refused") {
+					told++
+				}
+			}
+			require.Equal(t, want, told, "lines with %q, in a second with some eight attempts", message)
+		})
+	}
 }

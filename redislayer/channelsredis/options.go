@@ -134,8 +134,9 @@ type Options struct {
 	// they are told.
 	Observer layer.Observer
 
-	// Logger, if set, is told of connections lost and made, and now and then of
-	// messages that cannot be read. It is never called for single messages.
+	// Logger, if set, is told of connections that are lost and why others cannot
+	// be made, and now and then of messages that cannot be read. It is never
+	// called for single messages.
 	Logger *slog.Logger
 }
 

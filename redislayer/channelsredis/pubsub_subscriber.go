@@ -47,6 +47,7 @@ func newSubscriber(h *pubsubHost) *subscriber {
 // run connects, and reads until the connection is lost, again and again.
 func (s *subscriber) run(ctx context.Context) {
 	var backoff link.Backoff
+	var outage link.Outage
 	for ctx.Err() == nil {
 		c, err := connectPubSub(ctx, s.h.settings, s.h.l.options.Timeout, probeInterval+2*s.h.l.options.Timeout, s.h.l.mostWire())
 		if err == nil {
@@ -54,6 +55,7 @@ func (s *subscriber) run(ctx context.Context) {
 			c.Close()
 			if s.lost(ctx, err) {
 				backoff.Reset()
+				outage = link.Outage{}
 				continue
 			}
 		}
@@ -61,6 +63,9 @@ func (s *subscriber) run(ctx context.Context) {
 		s.down = err
 		s.mu.Unlock()
 		s.attempted()
+		if ctx.Err() == nil {
+			outage.Tell(s.h.l.log.With("host", s.h.index), "redis is away", err)
+		}
 		backoff.Wait(ctx, nil)
 	}
 }
