@@ -47,12 +47,12 @@ func run() (err error) {
 	// First, so that an address that is taken costs no start of anything.
 	goListener, err := net.Listen("tcp", *goAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("-addr: %w", err)
 	}
 	defer goListener.Close()
 	djangoListener, err := net.Listen("tcp", *djangoAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("-django: %w", err)
 	}
 	defer djangoListener.Close()
 

@@ -10,7 +10,12 @@ from .consumers import MAX_NAME
 
 class EnterForm(forms.Form):
     name = forms.CharField(label="Your name", max_length=MAX_NAME)
-    room = forms.SlugField(label="Room", max_length=64, initial="lobby")
+    room = forms.SlugField(
+        label="Room",
+        max_length=64,
+        initial="lobby",
+        error_messages={"invalid": "A room's name has letters from a to z, digits, - and _ only."},
+    )
 
 
 class Asset(TemplateView):
