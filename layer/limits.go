@@ -92,7 +92,7 @@ func (l Limits) WithDefaults() (Limits, error) {
 }
 
 // CapacityFor returns the capacity of the channel: that of the first rule that
-// matches its name, or Capacity.
+// matches its name, or Capacity. l is to have its defaults: see WithDefaults.
 func (l Limits) CapacityFor(channel string) int {
 	for _, rule := range l.CapacityRules {
 		if ok, err := path.Match(rule.Pattern, channel); ok && err == nil {

@@ -39,7 +39,7 @@ type Backend struct {
 
 // Config is what a layer under test must be configured with.
 type Config struct {
-	Limits   layer.Limits
+	Limits   layer.Limits // zero fields stand for the defaults: see its WithDefaults
 	Observer layer.Observer
 }
 

@@ -14,6 +14,12 @@
 // Python is on the bus, package redislayer keeps more of the contract, and is
 // faster.
 //
+// The groups and channels are Django's: a consumer that called
+// group_add("chat_lobby", self.channel_name) gets the message above in its method
+// chat_message; its channel_name is a channel that Go can send to; and what
+// Django sends to a normal channel such as "thumbnails", a worker in Go receives
+// (consumer.Worker; see the examples).
+//
 // # Settings
 //
 // Options has the settings of CHANNEL_LAYERS under their names. They must say
@@ -28,7 +34,7 @@
 //	    "capacity": 100,                                      Capacity: 100,
 //	    "channel_capacity": {"http.*": 200},                  ChannelCapacity: []layer.CapacityRule{{Pattern: "http.*", Capacity: 200}},
 //	    "symmetric_encryption_keys": [SECRET_KEY],            SymmetricEncryptionKeys: []string{secretKey},
-//	    # from 4.2.1 on; 4.0.0 raises TypeError
+//	    # these two from 4.2.1 on; 4.0.0 raises TypeError
 //	    "serializer_format": "json",                          SerializerFormat: channelsredis.JSON{},
 //	    "random_prefix_length": 12,                           RandomPrefixLength: 12,
 //	}                                                     })
@@ -179,17 +185,17 @@
 // messages and so deliver some twice; readers in Go add nothing to that, and
 // are not safe from it.
 //
-// Python's messages are as old, and stand in a queue where, its clock says. If it
-// is early, they wait behind what Go sends later (up to a second early, Go's stand
-// behind them); if it is late, they come before what was there. A Python host
-// whose clock is late by Expiry has all its messages dropped, and senders in
-// Python drop those of others if it is early by as much.
-// Memberships, too, are as old as the clock says of the Python host that began
-// them; those that began in Go have the clock of Redis. A sender in Go removes
-// those that have expired by the clock of Redis, one in Python by its own: a
-// Python host whose clock is early by GroupExpiry ends everybody's. If the clock of
-// Redis is set back, memberships last longer by as much; if it is set forward,
-// shorter.
+// The age of a message from Python, and its place in a queue, are those of the
+// clock of the host that sent it. Where that is ahead, the message waits behind
+// what Go sends later (up to a second ahead, Go's stand behind it); where it is
+// behind, the message comes before what was there. A Python host whose clock is
+// behind by Expiry has all its messages dropped, and one that is ahead by as much
+// drops those of others when it sends. Memberships, too, are as old as the clock
+// says of the Python host that began them; those that began in Go have the clock
+// of Redis. A sender in Go removes those that have expired by the clock of Redis,
+// one in Python by its own: a Python host whose clock is ahead by GroupExpiry ends
+// everybody's. If the clock of Redis is set back, memberships last longer by as
+// much; if it is set forward, shorter.
 //
 // A key under the prefix that holds something else, perhaps of another program,
 // costs the channel or the group that it would belong to, and no other: calls that
@@ -239,8 +245,7 @@
 //   - Mailboxes are bounded, and what finds no room is counted.
 //   - Nothing is published twice, and what a lost connection left unread at the
 //     server does not overtake what is sent later: that connection is ended at
-//     the server first.
-//     What a process sends to its own channels does not go through Redis; while
+//     the server first. What a process sends to its own channels does not go through Redis; while
 //     something that it published may still come, such a send first makes a
 //     round trip, and is [layer.ErrNotSent] if Redis does not answer.
 //
