@@ -84,15 +84,17 @@ const (
 func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
 	var backoff link.Backoff
+	var outage link.Outage
 	for ctx.Err() == nil && !w.isClosing() {
 		conn, err := w.open(ctx)
 		if err != nil {
 			w.fail(err)
-			w.log.Warn("redis is away", "error", err)
+			outage.Tell(w.log, "redis is away", err)
 			backoff.Wait(ctx, w.wake)
 			continue
 		}
 		backoff.Reset()
+		outage.Over(w.log, "redis is there again")
 		err = w.serve(ctx, conn)
 		w.connected.Store(false)
 		conn.Close()
