@@ -93,25 +93,21 @@ const (
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
 	var backoff link.Backoff
-	away := false
+	var outage link.Outage
 	moved := false // to another node of a Cluster
 	for ctx.Err() == nil && (!s.isClosing() || moved) {
 		c, err := s.open(ctx)
 		if err != nil {
 			s.fail(err)
-			if !away && ctx.Err() == nil {
-				s.l.log.Warn("redis is away", "error", err)
+			if ctx.Err() == nil {
+				outage.Tell(s.l.log, "redis is away", err)
 			}
-			away = true
 			s.source.reload(ctx, err)
 			backoff.Wait(ctx, nil)
 			continue
 		}
-		if away {
-			s.l.log.Info("redis is there again")
-		}
 		backoff.Reset()
-		away = false
+		outage.Over(s.l.log, "redis is there again")
 		err = s.serve(ctx, c)
 		moved = s.sentElsewhere(ctx, c, err)
 		c.Close()
