@@ -97,7 +97,7 @@ func TestBadRedis(t *testing.T) {
 	closed.Close()
 	locked := redistest.Start(t, redistest.Config{Password: "right"}).Addr()
 	for _, c := range []struct{ name, url, want string }{
-		{"not Redis's", "http://127.0.0.1:6379", "http"},
+		{"not Redis's", "http://127.0.0.1:6379", "redis://"},
 		{"nobody there", "redis://" + closed.Addr().String(), "connection refused"},
 		{"wrong password", "redis://:wrong@" + locked, "password"},
 	} {

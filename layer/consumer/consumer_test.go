@@ -236,6 +236,7 @@ func TestRunGoesOnAfterErrorsOfTheLayer(t *testing.T) {
 		// Pauses of up to 100, 200, 400 and 800 ms, and at least half of that.
 		took := (<-handled).Sub(begin)
 		require.True(t, 750*time.Millisecond <= took && took <= 1500*time.Millisecond, "four errors took %v to get past", took)
+		synctest.Wait() // until what was handled is counted
 		require.Len(t, reported.all(), 4)
 		var detail *layer.Error
 		require.ErrorAs(t, reported.all()[0], &detail)
