@@ -17,9 +17,11 @@ import (
 // Both languages find one server by Sentinel, and meet again at the other after
 // a failover.
 func TestInteropFailover(t *testing.T) {
+	t.Parallel()
 	pypeer.Need(t)
 	for _, name := range []string{"Core", "PubSub"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			sentinel := redistest.StartSentinel(t, redistest.SentinelConfig{})
 			ctx := t.Context()
 			python := pypeer.Start(t)

@@ -20,6 +20,7 @@ import (
 // again with the other server; nothing comes twice; what was lost was lost within
 // a gap that was reported.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(channelsredis.Options) (layer.Layer, error){
 		"Core":   func(o channelsredis.Options) (layer.Layer, error) { return channelsredis.NewCore(o) },
 		"PubSub": func(o channelsredis.Options) (layer.Layer, error) { return channelsredis.NewPubSub(o) },

@@ -43,6 +43,7 @@ func overBoth(t *testing.T, test func(t *testing.T, open func(channelsredis.Opti
 
 // Of several hosts, an error says which it is about.
 func TestOpenNamesHost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Config{Users: []string{"default on nopass ~* &* +@all", "reader on >secret ~asgi* &* +@all"}})
 	silent := silentServer(t)
 	for layerName, open := range bothLayers {
@@ -57,6 +58,7 @@ func TestOpenNamesHost(t *testing.T) {
 			"silent, by TLS": {"rediss://" + silent, "host 1 (" + silent + "): ", false},
 		} {
 			t.Run(layerName+" "+name, func(t *testing.T) {
+				t.Parallel()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
 				_, err := open(ctx, []string{server.URL(), test.url}, channelsredis.Options{Timeout: time.Second})

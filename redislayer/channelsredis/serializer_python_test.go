@@ -106,6 +106,7 @@ func randomFields(r *rand.Rand, depth int, withBytes bool) map[string]any {
 // TestSerializersAgainstPython writes each value here and in Python, compares
 // the bytes, and reads them on both sides.
 func TestSerializersAgainstPython(t *testing.T) {
+	t.Parallel()
 	python := pypeer.Start(t)
 	type format struct {
 		name      string
@@ -240,6 +241,7 @@ func TestDamagedJSONAgainstPython(t *testing.T) {
 
 // Tokens go both ways, and each side refuses what the other would.
 func TestFernetAgainstPython(t *testing.T) {
+	t.Parallel()
 	python := pypeer.Start(t)
 	f := newFernet([]string{"first", "second ключ"})
 	for _, n := range []int{0, 1, 15, 16, 17, 100, 100_000} {
