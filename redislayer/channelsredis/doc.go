@@ -245,9 +245,10 @@
 //   - Mailboxes are bounded, and what finds no room is counted.
 //   - Nothing is published twice, and what a lost connection left unread at the
 //     server does not overtake what is sent later: that connection is ended at
-//     the server first. What a process sends to its own channels does not go through Redis; while
-//     something that it published may still come, such a send first makes a
-//     round trip, and is [layer.ErrNotSent] if Redis does not answer.
+//     the server first. What a process sends to its own channels does not go
+//     through Redis; while something that it published may still come, such a
+//     send first makes a round trip, and is [layer.ErrNotSent] if Redis does not
+//     answer.
 //
 // # PubSub: what to know
 //

@@ -177,7 +177,7 @@ func (o Options) withDefaults() (Options, error) {
 			return o, badOption(d.field, "%v is negative", d.value)
 		case d.value > 0 && d.value < time.Millisecond:
 			// Django's settings are numbers of seconds: 60 is a minute there.
-			return o, badOption(d.field, "%v is below 1ms; write seconds as %d * time.Second", d.value, d.value)
+			return o, badOption(d.field, "%v is below 1ms; if seconds are meant, write %d * time.Second", d.value, d.value)
 		}
 	}
 	switch {
