@@ -1,7 +1,9 @@
 package link
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ func TestOutage(t *testing.T) {
 	}}))
 	var o Outage
 	o.Over(log, "there")
+	o.Tell(log, "away", fmt.Errorf("dial: %w", context.Canceled)) // the layer is being closed
 	for _, cause := range []string{"refused", "refused", "refused", "password", "password", "refused"} {
 		o.Tell(log, "away", errors.New(cause))
 	}
