@@ -70,7 +70,11 @@ func StartSentinel(tb testing.TB, config SentinelConfig) *Sentinel {
 func (s *Sentinel) start(box *sandbox, config SentinelConfig) (err error) {
 	server := config.Redis
 	server.Users = append([]string{replicationUser + " " + replicationRules}, server.Users...)
-	server.Extra = append([]string{"masteruser " + replicationUser, "masterauth " + replicationPassword}, server.Extra...)
+	server.Extra = append([]string{
+		"masteruser " + replicationUser, "masterauth " + replicationPassword,
+		// Otherwise a new replica gets nothing until its next report, up to a second later.
+		"repl-diskless-sync no",
+	}, server.Extra...)
 	if s.servers[0], err = box.launch(s.tb, "master", server); err != nil {
 		return err
 	}
@@ -80,6 +84,9 @@ func (s *Sentinel) start(box *sandbox, config SentinelConfig) (err error) {
 		return err
 	}
 	if err := s.awaitLink("up"); err != nil {
+		return err
+	}
+	if err := s.awaitWrite(); err != nil {
 		return err
 	}
 
@@ -223,6 +230,20 @@ func (s *Sentinel) awaitLink(want string) error {
 		}
 		return err
 	})
+}
+
+// awaitWrite waits until what is written to the master reaches the replica, which
+// that its link is up does not say.
+func (s *Sentinel) awaitWrite() error {
+	const key = "redistest"
+	ctx := context.Background()
+	if err := s.Master().do(ctx, "SET", key, "").Err(); err != nil {
+		return err
+	}
+	if err := await(ctx, func(ctx context.Context) error { return s.Replica().do(ctx, "GET", key).Err() }); err != nil {
+		return fmt.Errorf("the replica does not get what is written: %w", err)
+	}
+	return s.Master().do(ctx, "DEL", key).Err()
 }
 
 // KillMaster kills the master; see WaitPromoted for what follows.
