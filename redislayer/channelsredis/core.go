@@ -42,6 +42,8 @@ type host struct {
 	own, normal *popper
 }
 
+func (h *host) poppers() []*popper { return []*popper{h.own, h.normal} }
+
 var (
 	_ layer.Layer         = (*Core)(nil)
 	_ layer.Flusher       = (*Core)(nil)
@@ -187,7 +189,7 @@ func (c *Core) pingHosts(ctx context.Context) error {
 		if err := h.do(ctx, &op{what: opTime}); err != nil {
 			return err
 		}
-		for _, p := range []*popper{h.own, h.normal} {
+		for _, p := range h.poppers() {
 			if err := p.failure(); err != nil {
 				return redisconn.Unavailable(err)
 			}
@@ -213,7 +215,7 @@ func (c *Core) Close() error {
 	end := time.NewTimer(c.options.Timeout)
 	defer end.Stop()
 	for _, h := range c.hosts {
-		for _, p := range []*popper{h.own, h.normal} {
+		for _, p := range h.poppers() {
 			select {
 			case <-p.done:
 			case <-end.C:

@@ -37,6 +37,8 @@ type popper struct {
 	// what is to be given back.
 	take func(w *writer, key string, got []entry) (back []entry)
 
+	taken *taken
+
 	mu      sync.Mutex
 	listed  []string // the queues that the command under way takes from
 	stale   bool     // they are others now
@@ -49,9 +51,10 @@ type popper struct {
 
 	// Only the popper's goroutine uses these.
 	out   []byte
-	last  int64  // the id of the last connection
-	runID string // of its server
-	old   bool   // the server is older than 7.0, which has BZMPOP
+	last  int64     // the id of the last connection
+	runID string    // of its server
+	old   bool      // the server is older than 7.0, which has BZMPOP
+	round time.Time // when the queues to take from were last asked for
 
 	foreign  map[string]bool // see usable
 	lookedAt time.Time
@@ -73,7 +76,10 @@ const (
 )
 
 func newPopper(c *Core, w *writer, want func() ([]string, int), take func(*writer, string, []entry) []entry) *popper {
-	return &popper{c: c, w: w, log: w.log, want: want, take: take, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &popper{
+		c: c, w: w, log: w.log, want: want, take: take, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		taken: newTaken(c.options.Expiry), round: time.Now(),
+	}
 }
 
 // poke makes the popper look again at which queues it is to take from.
@@ -125,7 +131,7 @@ func (p *popper) run(ctx context.Context) {
 		conn, err := redisconn.Connect(ctx, p.w.settings, max(p.c.options.Timeout, popBlock+popGrace), popBlock+popGrace)
 		if err == nil {
 			if err = endLast(ctx, conn, p.last, p.runID); err == nil {
-				p.last, p.runID = conn.ID, conn.RunID
+				p.meet(conn)
 				p.w.enqueue(&op{what: opTime}) // after which losses are told
 				p.connected.Store(true)
 				outage.Over(p.log, "reader has redis again")
@@ -166,7 +172,10 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 		p.mu.Lock()
 		p.stale = false
 		p.mu.Unlock()
+		last := p.round
+		p.round = time.Now()
 		wanted, count := p.want()
+		p.begin(wanted, last)
 		keys, err := p.usable(ctx, conn, wanted)
 		if err != nil {
 			return err
@@ -192,6 +201,9 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 		}
 		began := time.Now()
 		key, got, err := p.pop(conn, keys, count)
+		if err == nil {
+			p.reached(began, keys, key, got, count)
+		}
 		p.mu.Lock()
 		p.listed, p.waiting = nil, 0
 		p.mu.Unlock()
@@ -229,7 +241,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 			}
 		}
 		if !link.IsReply(err) && ctx.Err() == nil {
-			p.w.lose(began, "the connection that read from redis was lost")
+			p.w.lose(p.taken.oldest(keys...), "the connection that read from redis was lost")
 		}
 		return redisconn.Explain(err)
 	}

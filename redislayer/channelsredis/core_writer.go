@@ -42,7 +42,7 @@ type writer struct {
 	filled   map[string]int64 // when a message was last put into a queue
 	score    int64            // the highest given to a message of this process, in microseconds
 	last     int64            // the id of the last connection
-	runID    string           // of the server
+	runID    string           // of the server; guarded by mu where others read it
 	lastGood time.Time        // when the server last answered
 	asked    int64            // when the round trip under way began, on the layer's clock
 	clockAt  int64            // when clock was set; 0 if never with this server
@@ -126,6 +126,7 @@ func (w *writer) open(ctx context.Context) (*redisconn.Conn, error) {
 
 func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	same := conn.RunID == w.runID
+	good := w.lastGood // the server that was there
 	if err := endLast(ctx, conn, w.last, w.runID); err != nil {
 		return err
 	}
@@ -145,14 +146,24 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 		return nil
 	}
 	if w.runID != "" {
-		w.lose(w.lastGood, "redis was restarted or replaced")
+		for _, p := range w.c.hosts[w.host].poppers() {
+			if oldest := p.taken.oldestOfAll(); oldest.Before(good) {
+				good = oldest
+			}
+		}
+		w.lose(good, replaced)
 		if err := w.restore(ctx, conn); err != nil {
 			return err
 		}
 	}
+	w.mu.Lock()
 	w.runID = conn.RunID
+	w.mu.Unlock()
 	return nil
 }
+
+// replaced is why messages may have been lost with a server.
+const replaced = "redis was restarted or replaced"
 
 // endLast ends an earlier connection at the server, if it is still the one that
 // has that run id. What the connection was sent, and has not run, it then never
@@ -195,10 +206,24 @@ func (w *writer) setClock(micros int64) {
 func (w *writer) lose(from time.Time, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.loseLocked(from, why)
+}
+
+func (w *writer) loseLocked(from time.Time, why string) {
 	if w.lostWhy == "" || from.Before(w.lostFrom) {
 		w.lostFrom = from
 	}
 	w.lostWhy = why
+}
+
+// met is told by a popper which server there is now. If that is another, and the
+// writer has not found out yet, what the last one held may be lost.
+func (w *writer) met(runID string, from time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if runID != w.runID {
+		w.loseLocked(from, replaced)
+	}
 }
 
 func (w *writer) tellLost() {

@@ -125,12 +125,14 @@
 //     that what it had not run yet is never run.
 //   - A reader that is connected but deaf is found within two seconds. A
 //     connection that breaks while it reads may take up to 100 messages with
-//     it: that is reported ([layer.Observer].Gap).
+//     it: that is reported ([layer.Observer].Gap). The gap begins where the
+//     oldest of them may have been sent.
 //   - When Redis was restarted empty, or another server has taken its place,
 //     memberships that began through this layer are written again, as old as they
-//     were, and a gap is reported. Every channel that NewChannel made gets a
-//     message of the type Options.OnReconnect then. (channels_redis has such a
-//     setting for PubSub only; core raises TypeError.)
+//     were, and a gap is reported. It holds what waited for this process and on
+//     the normal channels that it received from within Expiry. Every channel that
+//     NewChannel made gets a message of the type Options.OnReconnect then.
+//     (channels_redis has such a setting for PubSub only; core raises TypeError.)
 //
 // A Core has three connections to each host: one that writes, one that reads
 // the queues of the process, one that reads normal channels.
