@@ -108,7 +108,7 @@ func (n *normals) handOver(channel string, msg layer.Message) bool {
 func (n *normals) want() (keys []string, count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for channel, waiters := range n.m { // in random order, so that none starves another
+	for channel, waiters := range n.m {
 		keys = append(keys, n.c.options.Prefix+channel)
 		if count == 0 || len(waiters) < count {
 			count = len(waiters)

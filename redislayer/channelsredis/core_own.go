@@ -20,7 +20,7 @@ type ownQueues struct {
 func (c *Core) ownKeys() (keys []string, count int) {
 	c.own.mu.Lock()
 	defer c.own.mu.Unlock()
-	keys = slices.AppendSeq(make([]string, 0, len(c.own.used)), maps.Keys(c.own.used)) // in random order, so that none starves another
+	keys = slices.AppendSeq(make([]string, 0, len(c.own.used)), maps.Keys(c.own.used))
 	return keys, maxPop
 }
 

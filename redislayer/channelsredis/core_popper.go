@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -40,10 +41,11 @@ type popper struct {
 	taken *taken
 
 	mu      sync.Mutex
-	listed  []string // the queues that the command under way takes from
-	stale   bool     // they are others now
-	waiting int64    // the connection that waits, or 0
-	down    error    // why the last attempt to connect failed
+	listed  []string        // the queues that the command under way takes from
+	stale   bool            // they are others now
+	waiting int64           // the connection that waits, or 0
+	conn    *redisconn.Conn // the last one
+	down    error           // why the last attempt to connect failed
 
 	connected atomic.Bool
 	closing   atomic.Bool
@@ -54,6 +56,7 @@ type popper struct {
 	last  int64     // the id of the last connection
 	runID string    // of its server
 	old   bool      // the server is older than 7.0, which has BZMPOP
+	heard time.Time // when the server last answered
 	round time.Time // when the queues to take from were last asked for
 
 	foreign  map[string]bool // see usable
@@ -122,6 +125,16 @@ func (p *popper) lists(key string) bool {
 	return !p.stale && slices.Contains(p.listed, key)
 }
 
+// rotated is the list from a random place on: the server looks at queues in order,
+// and a map's own order is far from even.
+func rotated(keys []string) []string {
+	if len(keys) < 2 {
+		return keys
+	}
+	n := rand.IntN(len(keys))
+	return slices.Concat(keys[n:], keys[:n])
+}
+
 // run is the popper's goroutine.
 func (p *popper) run(ctx context.Context) {
 	defer close(p.done)
@@ -175,6 +188,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 		last := p.round
 		p.round = time.Now()
 		wanted, count := p.want()
+		wanted = rotated(wanted)
 		p.begin(wanted, last)
 		keys, err := p.usable(ctx, conn, wanted)
 		if err != nil {
@@ -202,6 +216,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 		began := time.Now()
 		key, got, err := p.pop(conn, keys, count)
 		if err == nil {
+			p.heard = time.Now()
 			p.reached(began, keys, key, got, count)
 		}
 		p.mu.Lock()
@@ -209,7 +224,9 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 		p.mu.Unlock()
 		if len(got) > 0 {
 			backoff.Reset()
-			p.giveBack(conn, key, p.take(p.w, key, got))
+			back := p.take(p.w, key, got)
+			p.givingBack(began, key, back)
+			p.giveBack(conn, key, back)
 			if len(got) == 1 {
 				// The receiver that was woken runs now: otherwise it waits until
 				// the next command is written, or another thread wakes for it
@@ -241,7 +258,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 			}
 		}
 		if !link.IsReply(err) && ctx.Err() == nil {
-			p.w.lose(p.taken.oldest(keys...), "the connection that read from redis was lost")
+			p.w.lose(p.runID, p.taken.oldest(began, keys), "the connection that read from redis was lost")
 		}
 		return redisconn.Explain(err)
 	}
@@ -265,7 +282,11 @@ func (p *popper) idle(ctx context.Context, conn *redisconn.Conn) error {
 	case <-ctx.Done():
 		return nil
 	case <-check.C:
-		return conn.Ping(ctx).Err()
+		err := conn.Ping(ctx).Err()
+		if err == nil {
+			p.heard = time.Now()
+		}
+		return err
 	}
 }
 

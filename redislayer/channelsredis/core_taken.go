@@ -1,6 +1,8 @@
 package channelsredis
 
 import (
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -14,14 +16,19 @@ type taken struct {
 	expiry time.Duration
 
 	mu      sync.Mutex
-	until   map[string]time.Time
-	sweepAt int // with so many queues, those that have not been read for longer than expiry are forgotten
+	queues  map[string]*takenQueue
+	sweepAt int // with so many, those that nobody asked for within expiry are forgotten
+}
+
+type takenQueue struct {
+	until time.Time
+	asked time.Time // when it was last to be read
 }
 
 const minTakenSweep = 64
 
 func newTaken(expiry time.Duration) *taken {
-	return &taken{expiry: expiry, until: map[string]time.Time{}, sweepAt: minTakenSweep}
+	return &taken{expiry: expiry, queues: map[string]*takenQueue{}, sweepAt: minTakenSweep}
 }
 
 // begin is told which queues will be read. Those that were not until now hold
@@ -29,18 +36,22 @@ func newTaken(expiry time.Duration) *taken {
 func (t *taken) begin(keys []string, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	for _, key := range keys {
-		if _, known := t.until[key]; !known {
-			t.until[key] = since
+		q := t.queues[key]
+		if q == nil {
+			q = &takenQueue{until: since}
+			t.queues[key] = q
 		}
+		q.asked = now
 	}
-	if len(t.until) >= t.sweepAt {
-		for key, until := range t.until {
-			if time.Since(until) > t.expiry {
-				delete(t.until, key)
+	if len(t.queues) >= t.sweepAt {
+		for key, q := range t.queues {
+			if now.Sub(q.asked) > t.expiry {
+				delete(t.queues, key)
 			}
 		}
-		t.sweepAt = max(minTakenSweep, 2*len(t.until))
+		t.sweepAt = max(minTakenSweep, 2*len(t.queues))
 	}
 }
 
@@ -49,51 +60,58 @@ func (t *taken) reached(until time.Time, keys ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, key := range keys {
-		if t.until[key].Before(until) {
-			t.until[key] = until
+		if q := t.queues[key]; q.until.Before(until) {
+			q.until = until
 		}
 	}
 }
 
-// oldest is when a message that still stood in one of the queues can have been
-// sent at the earliest; of no queue, now.
-func (t *taken) oldest(keys ...string) time.Time {
+// fellBack is told that something that was sent then stands in the queue again.
+func (t *taken) fellBack(to time.Time, key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	oldest := now
-	for _, key := range keys {
-		if until := t.until[key]; until.Before(oldest) {
-			oldest = until
+	if q := t.queues[key]; q.until.After(to) {
+		q.until = to
+	}
+}
+
+// oldest is when a message that stood in one of the queues can have been sent at
+// the earliest: it had not expired at that time, nor have they come further since.
+func (t *taken) oldest(at time.Time, keys []string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.oldestLocked(at, at, keys)
+}
+
+// oldestOfAll is oldest of these queues, and all others that were to be read
+// within expiry.
+func (t *taken) oldestOfAll(at time.Time, keys []string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	oldest := at
+	for _, q := range t.queues {
+		if q.until.Before(oldest) && at.Sub(q.asked) <= t.expiry {
+			oldest = q.until
 		}
 	}
-	if expired := now.Add(-t.expiry); oldest.Before(expired) {
+	return t.oldestLocked(at, oldest, keys)
+}
+
+func (t *taken) oldestLocked(at, oldest time.Time, keys []string) time.Time {
+	expired := at.Add(-t.expiry)
+	for _, key := range keys {
+		q := t.queues[key]
+		if q == nil {
+			return expired
+		}
+		if q.until.Before(oldest) {
+			oldest = q.until
+		}
+	}
+	if oldest.Before(expired) {
 		return expired
 	}
 	return oldest
-}
-
-// oldestOfAll is oldest of all queues from which something was taken within
-// expiry, or that were found empty.
-func (t *taken) oldestOfAll() time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	oldest := time.Now()
-	expired := oldest.Add(-t.expiry)
-	for _, until := range t.until {
-		if until.Before(oldest) && until.After(expired) {
-			oldest = until
-		}
-	}
-	return oldest
-}
-
-// meet takes note of the server that the popper is connected to now.
-func (p *popper) meet(conn *redisconn.Conn) {
-	if p.runID != "" && p.runID != conn.RunID {
-		p.w.met(conn.RunID, p.taken.oldestOfAll())
-	}
-	p.last, p.runID = conn.ID, conn.RunID
 }
 
 // begin takes note of queues that were not read until now. One of this process
@@ -110,12 +128,70 @@ func (p *popper) begin(keys []string, asked time.Time) {
 // empty, or left so, hold nothing older; what one still holds is no older than
 // what was taken last.
 func (p *popper) reached(began time.Time, keys []string, key string, got []entry, count int) {
-	switch {
-	case len(got) == 0:
+	if len(got) == 0 {
 		p.taken.reached(began, keys...)
-	case len(got) < count:
+		return
+	}
+	p.taken.reached(began, keys[:slices.Index(keys, key)]...)
+	if len(got) < count {
 		p.taken.reached(began, key)
-	default:
-		p.taken.reached(began.Add(-p.c.age(p.w, got[len(got)-1].score)), key)
+	} else if at, known := p.sentAt(began, got[len(got)-1]); known {
+		p.taken.reached(at, key)
+	}
+}
+
+// givingBack takes note of messages that will stand in their queue again.
+func (p *popper) givingBack(began time.Time, key string, back []entry) {
+	if len(back) == 0 {
+		return
+	}
+	at, known := p.sentAt(began, back[0])
+	if !known {
+		at = began.Add(-p.c.options.Expiry)
+	}
+	p.taken.fellBack(at, key)
+}
+
+// sentAt is when a message was sent, or earlier, which is known if the time at the
+// popper's server is. Scores may be ahead of it.
+func (p *popper) sentAt(began time.Time, e entry) (at time.Time, known bool) {
+	seconds, err := strconv.ParseFloat(e.score, 64)
+	if err != nil || !p.w.knowsClockOf(p.runID) {
+		return began, false
+	}
+	ago := float64(p.c.now()+p.w.clock.Load())/float64(time.Second) - seconds
+	ago = max(0, min(ago+maxScoreAhead.Seconds(), maxAgeSeconds))
+	return began.Add(-time.Duration(ago * float64(time.Second))), true
+}
+
+// oldest is when the oldest message that its server held for the popper at that time
+// can have been sent.
+func (p *popper) oldest(at time.Time) time.Time {
+	keys, _ := p.want()
+	return p.taken.oldestOfAll(at, keys)
+}
+
+// maxScoreAhead is by how much a score may be ahead of when the message was sent: as
+// much as what Go sends lets itself be pushed ahead.
+const maxScoreAhead = time.Second
+
+// meet takes note of the server that the popper is connected to now.
+func (p *popper) meet(conn *redisconn.Conn) {
+	if p.runID != "" && p.runID != conn.RunID {
+		p.w.met(conn.RunID, p.oldest(p.heard))
+	}
+	p.heard = time.Now()
+	p.last, p.runID = conn.ID, conn.RunID
+	p.mu.Lock()
+	p.conn = conn
+	p.mu.Unlock()
+}
+
+// follow ends a connection to a server that is not the writer's any more.
+func (p *popper) follow(runID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil && p.conn.RunID != runID {
+		p.conn.Pipe.Cut()
 	}
 }

@@ -34,6 +34,10 @@ type writer struct {
 	closing  bool
 	lostFrom time.Time // since when messages may have been lost, or zero
 	lostWhy  string
+	runID    string          // of the server; only who has the turn changes it
+	gone     string          // the run id of the server before: what was lost with it is known
+	ahead    bool            // a popper has met another server
+	conn     *redisconn.Conn // the last one
 	turn     caller.Turn[*redisconn.Conn, *call]
 	wake     chan struct{} // has room for one
 
@@ -42,7 +46,6 @@ type writer struct {
 	filled   map[string]int64 // when a message was last put into a queue
 	score    int64            // the highest given to a message of this process, in microseconds
 	last     int64            // the id of the last connection
-	runID    string           // of the server; guarded by mu where others read it
 	lastGood time.Time        // when the server last answered
 	asked    int64            // when the round trip under way began, on the layer's clock
 	clockAt  int64            // when clock was set; 0 if never with this server
@@ -117,7 +120,7 @@ func (w *writer) open(ctx context.Context) (*redisconn.Conn, error) {
 	}
 	w.last = conn.ID
 	w.mu.Lock()
-	w.down = nil
+	w.down, w.ahead, w.conn = nil, false, conn
 	w.mu.Unlock()
 	w.connected.Store(true)
 	w.tellLost()
@@ -146,12 +149,7 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 		return nil
 	}
 	if w.runID != "" {
-		for _, p := range w.c.hosts[w.host].poppers() {
-			if oldest := p.taken.oldestOfAll(); oldest.Before(good) {
-				good = oldest
-			}
-		}
-		w.lose(good, replaced)
+		w.replacedBy(conn.RunID, good)
 		if err := w.restore(ctx, conn); err != nil {
 			return err
 		}
@@ -161,9 +159,6 @@ func (w *writer) prepare(ctx context.Context, conn *redisconn.Conn) error {
 	w.mu.Unlock()
 	return nil
 }
-
-// replaced is why messages may have been lost with a server.
-const replaced = "redis was restarted or replaced"
 
 // endLast ends an earlier connection at the server, if it is still the one that
 // has that run id. What the connection was sent, and has not run, it then never
@@ -199,41 +194,6 @@ func (w *writer) setClock(micros int64) {
 	}
 	w.clock.Store(micros*int64(time.Microsecond) - (w.asked + trip/2))
 	w.clockAt, w.clockIn = now, trip
-}
-
-// lose takes note that messages may have been lost since from. It is reported
-// when the server has answered again.
-func (w *writer) lose(from time.Time, why string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.loseLocked(from, why)
-}
-
-func (w *writer) loseLocked(from time.Time, why string) {
-	if w.lostWhy == "" || from.Before(w.lostFrom) {
-		w.lostFrom = from
-	}
-	w.lostWhy = why
-}
-
-// met is told by a popper which server there is now. If that is another, and the
-// writer has not found out yet, what the last one held may be lost.
-func (w *writer) met(runID string, from time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if runID != w.runID {
-		w.loseLocked(from, replaced)
-	}
-}
-
-func (w *writer) tellLost() {
-	w.mu.Lock()
-	from, why := w.lostFrom, w.lostWhy
-	w.lostWhy = ""
-	w.mu.Unlock()
-	if why != "" {
-		w.c.gap(from, time.Now(), why)
-	}
 }
 
 // serve runs what is queued until the connection fails.

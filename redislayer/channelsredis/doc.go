@@ -192,10 +192,11 @@
 // what Go sends later (up to a second ahead, Go's stand behind it); where it is
 // behind, the message comes before what was there. A Python host whose clock is
 // behind by Expiry has all its messages dropped, and one that is ahead by as much
-// drops those of others when it sends. Memberships, too, are as old as the clock
-// says of the Python host that began them; those that began in Go have the clock
-// of Redis. A sender in Go removes those that have expired by the clock of Redis,
-// one in Python by its own: a Python host whose clock is ahead by GroupExpiry ends
+// drops those of others when it sends. A gap begins early enough for clocks that
+// are ahead by up to a second. Memberships, too, are as old as the clock says of
+// the Python host that began them; those that began in Go have the clock of Redis.
+// A sender in Go removes those that have expired by the clock of Redis, one in
+// Python by its own: a Python host whose clock is ahead by GroupExpiry ends
 // everybody's. If the clock of Redis is set back, memberships last longer by as
 // much; if it is set forward, shorter.
 //

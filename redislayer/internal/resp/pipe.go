@@ -70,6 +70,9 @@ func (p *Pipe) Extend(timeout time.Duration) { p.net.SetReadDeadline(time.Now().
 // then be done again. Anyone may call it.
 func (p *Pipe) Interrupt() { p.net.SetReadDeadline(time.Unix(1, 0)) }
 
+// Cut ends the connection: whatever is under way fails. Anyone may call it.
+func (p *Pipe) Cut() { p.net.Close() }
+
 // Fetch waits for one whole reply. The bytes are good until the next fetch. An
 // error of the connection leaves what was read in place: after an interruption
 // Fetch goes on where it was.
