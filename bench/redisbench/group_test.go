@@ -62,6 +62,9 @@ func BenchmarkRedisCPU(b *testing.B) {
 		for _, senders := range []int{1, 16} {
 			name := fmt.Sprintf("processes=%d/senders=%d/mailbox=yes/goroutine=yes", processes, senders)
 			b.Run(name, func(b *testing.B) {
+				if testing.Short() && processes > 16 {
+					b.Skip("many processes take long to start")
+				}
 				eachBus(b, func(b *testing.B, bus string) { redisCPU(b, server, bus, processes, senders) }, redisLayer, goRedis)
 			})
 		}

@@ -4,6 +4,7 @@ package redisbench
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -18,9 +19,10 @@ import (
 // and what the send costs Redis. Members have a mailbox each, and no goroutine:
 // four goroutines in each process go from one to the next.
 func BenchmarkMillionMembers(b *testing.B) {
-	const members, receivers, sends = 1_000_000, 4, 3
+	const receivers, sends = 4, 3
+	members := inShort(1_000_000)
 	server := redistest.Start(b, redistest.Config{})
-	b.Run("members=1000000/senders=1/processes=1+4/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
+	b.Run(fmt.Sprintf("members=%d/senders=1/processes=1+4/mailbox=yes/goroutine=no/bus=%s", members, redisLayer), func(b *testing.B) {
 		f := startFleet(b, server, fleetPlan{bus: redisLayer, receivers: receivers, busses: 1, capacity: 100})
 		held := workers.AskAll[held](b, f.receivers, "crowd", members/receivers)
 		announce := func() time.Duration {
@@ -54,7 +56,7 @@ func BenchmarkMillionMembers(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(took.Seconds()*1e3/n, "last-ms")
 		b.ReportMetric(float64(used.cpu)/1e3/n, "redis-µs")
-		b.ReportMetric(float64(bytes)/members, "B/member") // channel, name and membership
+		b.ReportMetric(float64(bytes)/float64(members), "B/member") // channel, name and membership
 		b.ReportMetric(float64(rss)/(1<<20), "resident-MiB")
 	})
 }
@@ -63,8 +65,8 @@ func BenchmarkMillionMembers(b *testing.B) {
 // a group costs Redis, and how long it takes until all are registered again
 // after Redis has lost everything.
 func BenchmarkMemberships(b *testing.B) {
-	const channels, groups = 1_000_000, 10_000
-	b.Run("memberships=1000000/groups=10000/processes=1/mailbox=yes/goroutine=no/bus="+redisLayer, func(b *testing.B) {
+	channels, groups := inShort(1_000_000), inShort(10_000)
+	b.Run(fmt.Sprintf("memberships=%d/groups=%d/processes=1/mailbox=yes/goroutine=no/bus=%s", channels, groups, redisLayer), func(b *testing.B) {
 		for b.Loop() {
 			server := redistest.Start(b, redistest.Config{})
 			p := workers.Start(b)
@@ -82,13 +84,21 @@ func BenchmarkMemberships(b *testing.B) {
 			p.Stop()
 			server.Kill()
 			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(float64(h.ChannelBytes)/channels, "B/channel")
-			b.ReportMetric(float64(h.MembershipBytes)/channels, "B/membership")
-			b.ReportMetric(float64(memory)/groups, "redis-B/group")
-			b.ReportMetric(channels/h.Took.Seconds(), "adds/s")
+			b.ReportMetric(float64(h.ChannelBytes)/float64(channels), "B/channel")
+			b.ReportMetric(float64(h.MembershipBytes)/float64(channels), "B/membership")
+			b.ReportMetric(float64(memory)/float64(groups), "redis-B/group")
+			b.ReportMetric(float64(channels)/h.Took.Seconds(), "adds/s")
 			b.ReportMetric(float64(g.At-up)/1e6, "registered-again-ms")
 		}
 	})
+}
+
+// inShort is a number, or a tenth of it with -short.
+func inShort(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
 }
 
 func usedMemory(b *testing.B, server *redistest.Server) int64 {
