@@ -52,8 +52,11 @@
 // certain that its inbox, its groups and its waiting receivers are known there,
 // and then, if something may have been lost, reports a gap
 // ([layer.Observer].Gap): when Redis was restarted or replaced, and when the
-// inbox was lost. A reader hears from Redis at least once a second, so one
-// that is connected but deaf is found, and connects anew.
+// inbox was lost. The gap holds what was on its way to the process, and what
+// waited on normal channels from which it received within Limits.Expiry: it
+// begins no later than when the last message received there was sent. A reader
+// hears from Redis at least once a second, so one that is connected but deaf is
+// found, and connects anew.
 //
 // # The lease
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/channellayer/channellayer/layer"
@@ -134,6 +135,10 @@ func (r *reader) framesOf(e inboxEntry) (frames entryReader, late bool, err erro
 
 // queued hands a normal channel's message to a receiver, or gives it back.
 func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e inboxEntry) {
+	score, _ := strconv.ParseFloat(e.score, 64)
+	// The server's clock is known to half a round trip, which Timeout bounds.
+	sent := time.Now().Add(-age - r.l.options.Timeout/2)
+	r.l.queues.came(channel, score, sent)
 	switch {
 	case age >= r.l.options.Limits.Expiry:
 		r.l.process.Drop(layer.DropExpired, channel, 1)
@@ -141,6 +146,7 @@ func (r *reader) queued(channel string, msg layer.Message, age time.Duration, e 
 	case r.l.process.Mailboxes().HandOver(channel, msg):
 		r.l.queues.delivered(channel)
 	default:
+		r.l.queues.goesBack(channel, score, sent)
 		r.l.queues.giveBack(channel, e.score, bytes.Clone(e.bytes))
 		r.l.queues.arrived(channel)
 	}

@@ -131,9 +131,10 @@ func (s *session) renew(ctx context.Context, c *conn) error {
 }
 
 // lose takes note that messages may have been lost: those that came since the
-// reader is known to have had all there was.
+// reader is known to have had all there was, and those that waited on a normal
+// channel that receivers here take from.
 func (s *session) lose(reason string) {
-	from := s.lastGood
+	from := s.l.queues.taken.OldestOfAll(s.lastGood, nil)
 	if read := s.l.reader.readAllAt(); !read.IsZero() && read.Before(from) {
 		from = read
 	}

@@ -5,8 +5,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/channellayer/channellayer/layer"
+	"github.com/channellayer/channellayer/redislayer/internal/backlog"
 )
 
 // queues keeps, for each normal channel that this process receives on, how
@@ -23,6 +25,16 @@ type queues struct {
 	// When this process last put a message into a queue: it sees to it that
 	// one which expires there is counted.
 	filledAt map[string]int64
+
+	// How far receivers here have come in each queue, and what stands there again,
+	// unless somebody else has taken it.
+	taken      *backlog.Bounds
+	oldestBack map[string]goneBack
+}
+
+type goneBack struct {
+	score float64
+	sent  time.Time
 }
 
 // demand is one normal channel's.
@@ -36,7 +48,7 @@ type demand struct {
 }
 
 func newQueues(l *Layer) *queues {
-	return &queues{l: l, m: map[string]*demand{}, filledAt: map[string]int64{}}
+	return &queues{l: l, m: map[string]*demand{}, filledAt: map[string]int64{}, taken: backlog.New(l.options.Limits.Expiry), oldestBack: map[string]goneBack{}}
 }
 
 // receive receives on a normal channel.
@@ -52,6 +64,31 @@ func (q *queues) receive(ctx context.Context, channel string, buf []layer.Messag
 // delivered is called when a receiver was handed a message.
 func (q *queues) delivered(channel string) {
 	q.change(channel, func(d *demand) { d.known, d.waiting = max(0, d.known-1), max(0, d.waiting-1) })
+}
+
+// came is called when a message came, with the score that it has in its queue:
+// what still stands there is younger, unless an older one was given back.
+func (q *queues) came(channel string, score float64, sent time.Time) {
+	q.mu.Lock()
+	back, is := q.oldestBack[channel]
+	is = is && back.score < score && time.Since(back.sent) < q.l.options.Limits.Expiry
+	if !is {
+		delete(q.oldestBack, channel)
+	}
+	q.mu.Unlock()
+	if !is {
+		q.taken.Begin([]string{channel}, sent)
+		q.taken.Reached(sent, channel)
+	}
+}
+
+// goesBack is called when the message that came last is to be given back.
+func (q *queues) goesBack(channel string, score float64, sent time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if back, is := q.oldestBack[channel]; !is || score < back.score {
+		q.oldestBack[channel] = goneBack{score, sent}
+	}
 }
 
 // arrived is called when a message came for one of the receivers that Redis
@@ -229,6 +266,7 @@ func (q *queues) prune() {
 			delete(q.filledAt, channel)
 		}
 	}
+	maps.DeleteFunc(q.oldestBack, func(_ string, b goneBack) bool { return time.Since(b.sent) >= q.l.options.Limits.Expiry })
 	q.mu.Unlock()
 	for _, channel := range due {
 		o := &op{what: opPrune, where: channel}

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/channellayer/channellayer/redislayer/channelsredis/internal/redisconn"
+	"github.com/channellayer/channellayer/redislayer/internal/backlog"
 	"github.com/channellayer/channellayer/redislayer/internal/link"
 	"github.com/channellayer/channellayer/redislayer/internal/pace"
 	"github.com/channellayer/channellayer/redislayer/internal/resp"
@@ -38,7 +39,7 @@ type popper struct {
 	// what is to be given back.
 	take func(w *writer, key string, got []entry) (back []entry)
 
-	taken *taken
+	taken *backlog.Bounds
 
 	mu      sync.Mutex
 	listed  []string        // the queues that the command under way takes from
@@ -81,7 +82,7 @@ const (
 func newPopper(c *Core, w *writer, want func() ([]string, int), take func(*writer, string, []entry) []entry) *popper {
 	return &popper{
 		c: c, w: w, log: w.log, want: want, take: take, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		taken: newTaken(c.options.Expiry), round: time.Now(),
+		taken: backlog.New(c.options.Expiry), round: time.Now(),
 	}
 }
 
@@ -258,7 +259,7 @@ func (p *popper) serve(ctx context.Context, conn *redisconn.Conn, backoff *link.
 			}
 		}
 		if !link.IsReply(err) && ctx.Err() == nil {
-			p.w.lose(p.runID, p.taken.oldest(began, keys), "the connection that read from redis was lost")
+			p.w.lose(p.runID, p.taken.Oldest(began, keys), "the connection that read from redis was lost")
 		}
 		return redisconn.Explain(err)
 	}
