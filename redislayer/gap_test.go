@@ -31,7 +31,7 @@ func TestGapHoldsWhatWaited(t *testing.T) {
 	l := open(t, server.URL(), redislayer.Options{Timeout: time.Second, Lease: 4 * time.Second, Observer: observeGaps(gaps)})
 	ctx := t.Context()
 	require.NoError(t, l.Send(ctx, "jobs", text("long received")))
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // so that it is certainly older than before
 	before := time.Now()
 	time.Sleep(600 * time.Millisecond) // half of the timeout is for what time it is at the server
 	require.NoError(t, l.Send(ctx, "jobs", text("received")))
@@ -40,7 +40,7 @@ func TestGapHoldsWhatWaited(t *testing.T) {
 	for _, want := range []string{"long received", "received"} {
 		require.Equal(t, want, receive(t, l, "jobs").String("text"))
 	}
-	time.Sleep(3 * time.Second) // and two heartbeats
+	time.Sleep(3 * time.Second) // and two heartbeats: the inbox was there, and read, long after it was sent
 	server.RestartEmpty(t)
 	require.True(t, holds(t, gaps, waits, "the message that waits").from.After(before))
 }
@@ -70,7 +70,7 @@ func TestGapHoldsWhatWasGivenBack(t *testing.T) {
 	proxy.Delay(faultproxy.ToClient, 900*time.Millisecond, 0)
 	require.NoError(t, sound.Send(ctx, "jobs", text("given back")))
 	sent := time.Now()
-	time.Sleep(700 * time.Millisecond)
+	time.Sleep(700 * time.Millisecond) // more than half of the timeout, so that the second message is no bound for the first
 	require.NoError(t, sound.Send(ctx, "jobs", text("given back, too")))
 	cancel()
 	for range cap(ended) {
@@ -81,7 +81,7 @@ func TestGapHoldsWhatWasGivenBack(t *testing.T) {
 		return len(keys) == 1 && client.ZCard(ctx, keys[0]).Val() == 2
 	})
 	proxy.Heal()
-	time.Sleep(3 * time.Second)
+	time.Sleep(3 * time.Second) // heartbeats, as above
 	require.NoError(t, layer.Ping(ctx, l))
 	server.RestartEmpty(t)
 	holds(t, gaps, sent, "the first message that was given back")

@@ -52,7 +52,7 @@ func TestCoreGapOnceWhereTheWriterIsFirst(t *testing.T) {
 	way := newDetour(t, server.Addr())
 	c, gaps := way.open(t)
 	own := newOwn(t, c)
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond) // its reader waits at the server, and has found its queue empty once
 	way.hide("asgispecific.")
 	server.RestartEmpty(t)
 	soon(t, "the writer", func() bool { return c.Send(t.Context(), "jobs", say("after")) == nil })
@@ -69,7 +69,7 @@ func TestCoreGapOnceWhereTheReaderIsFirst(t *testing.T) {
 	c, gaps := way.open(t)
 	own := newOwn(t, c)
 	require.NoError(t, c.GroupAdd(t.Context(), "room", own))
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond) // its reader waits at the server, and has found its queue empty once
 	way.leadTo(two.Addr())
 	way.cut("asgispecific.")
 	g := <-gaps

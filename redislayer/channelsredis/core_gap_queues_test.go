@@ -19,11 +19,11 @@ func TestCoreGapHoldsABacklog(t *testing.T) {
 	f := newFaulty(t, func(o *channelsredis.Options) { o.Expiry = 3 * time.Second })
 	ctx := t.Context()
 	require.NoError(t, f.sound.Send(ctx, "jobs", say("received")))
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // of its 3
 	require.NoError(t, f.sound.Send(ctx, "jobs", say("waits")))
 	waits := time.Now()
 	require.Equal(t, []string{"received"}, texts(t, f.faulty, "jobs", 1))
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond)           // what was received would have expired, what waits has not
 	require.NoError(t, layer.Ping(ctx, f.faulty)) // it knows that the server was there later
 	f.server.RestartEmpty(t)
 	f.covered(t, waits, "the message that waits, 1.5 s old of 3")
@@ -40,9 +40,9 @@ func TestCoreGapHoldsWhatWasGivenBack(t *testing.T) {
 	for range cap(ended) {
 		go func() { _, err := f.faulty.Receive(some, "jobs"); ended <- err }()
 	}
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // all three are asked for together
 	f.proxy.Delay(faultproxy.ToClient, 500*time.Millisecond, 0)
-	time.Sleep(3 * time.Second)
+	time.Sleep(3 * time.Second) // the pop that began before the delay ends, and one with it
 	blocked := func() bool { return f.server.Info(t, "clients")["blocked_clients"] != "0" }
 	soon(t, "a pop to wait", blocked)
 	for blocked() { // its reply, which is empty, is on its way now
@@ -59,7 +59,7 @@ func TestCoreGapHoldsWhatWasGivenBack(t *testing.T) {
 	soon(t, "the message to be given back", func() bool { return waiting() == 1 })
 	f.proxy.Heal()
 	f.settled(t)
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // the gap would begin after the message if it began with the last answer
 	require.NoError(t, layer.Ping(ctx, f.faulty))
 	f.server.RestartEmpty(t)
 	f.covered(t, sent, "the message that was given back")
@@ -77,7 +77,7 @@ func TestCoreGapWithScoresAhead(t *testing.T) {
 	require.NoError(t, f.client.ZAdd(ctx, "asgijobs", redis.Z{Score: at, Member: member}).Err())
 	require.NoError(t, f.sound.Send(ctx, "jobs", say("waits")))
 	waits := time.Now()
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(400 * time.Millisecond) // the score stays ahead of the time at which it is received
 	require.Equal(t, []string{"ahead"}, texts(t, f.faulty, "jobs", 1))
 	later()
 	require.NoError(t, layer.Ping(ctx, f.faulty))
@@ -97,7 +97,7 @@ func TestCoreGapOfAQuietQueue(t *testing.T) {
 	fill := func() {
 		for range 40 {
 			require.NoError(t, f.sound.Send(ctx, busy, say("one of many")))
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // busier than an empty queue is asked for
 		}
 	}
 	fill()
@@ -115,10 +115,10 @@ func TestCoreGapWhereTheReaderIsAway(t *testing.T) {
 	f := newFaulty(t, func(o *channelsredis.Options) { o.Expiry = 2 * time.Second })
 	ctx := t.Context()
 	own := newOwn(t, f.faulty)
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond) // its reader waits, and has found the queue empty once
 	f.proxy.Refuse()
 	require.Equal(t, 1, f.proxy.Cut(faultproxy.Containing("asgispecific."), true))
-	time.Sleep(3 * time.Second)
+	time.Sleep(3 * time.Second) // longer than Expiry
 	require.NoError(t, f.sound.Send(ctx, own, say("waits")))
 	waits := time.Now()
 	later()
@@ -137,7 +137,7 @@ func TestCoreGapWithoutAClock(t *testing.T) {
 	require.NoError(t, f.sound.Send(ctx, "jobs", say("received")))
 	require.NoError(t, f.sound.Send(ctx, "jobs", say("waits")))
 	waits := time.Now()
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // so that when the pop begins is later than that by far
 	client := redis.NewClient(&redis.Options{Addr: f.proxy.Addr()})
 	defer client.Close()
 	struck := f.proxy.DropRequests(3, faultproxy.Containing("time"))

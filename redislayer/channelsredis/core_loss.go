@@ -43,14 +43,16 @@ func (w *writer) replacedBy(runID string, lastGood time.Time) {
 // it, what the last one held may be lost; it is told when the writer has followed.
 func (w *writer) met(runID string, from time.Time) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if runID == w.runID {
+		w.mu.Unlock()
 		return
 	}
 	w.loseLocked(from, replaced)
 	w.ahead = true
-	if w.conn != nil {
-		w.conn.Pipe.Cut()
+	conn := w.conn
+	w.mu.Unlock()
+	if conn != nil {
+		conn.Pipe.Cut() // says goodbye where it speaks TLS
 	}
 }
 

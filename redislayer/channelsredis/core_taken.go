@@ -84,8 +84,9 @@ func (p *popper) meet(conn *redisconn.Conn) {
 // follow ends a connection to a server that is not the writer's any more.
 func (p *popper) follow(runID string) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conn != nil && p.conn.RunID != runID {
-		p.conn.Pipe.Cut()
+	conn := p.conn
+	p.mu.Unlock()
+	if conn != nil && conn.RunID != runID {
+		conn.Pipe.Cut()
 	}
 }

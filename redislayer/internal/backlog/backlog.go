@@ -54,12 +54,13 @@ func (b *Bounds) Begin(keys []string, since time.Time) {
 	}
 }
 
-// Reached is told that all that was sent before until is taken from the queues.
+// Reached is told that all that was sent before until is taken from the queues, if
+// they are not forgotten.
 func (b *Bounds) Reached(until time.Time, keys ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, key := range keys {
-		if q := b.queues[key]; q.until.Before(until) {
+		if q := b.queues[key]; q != nil && q.until.Before(until) {
 			q.until = until
 		}
 	}
@@ -69,7 +70,7 @@ func (b *Bounds) Reached(until time.Time, keys ...string) {
 func (b *Bounds) FellBack(to time.Time, key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if q := b.queues[key]; q.until.After(to) {
+	if q := b.queues[key]; q != nil && q.until.After(to) {
 		q.until = to
 	}
 }

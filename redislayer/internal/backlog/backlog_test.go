@@ -39,6 +39,11 @@ func TestBounds(t *testing.T) {
 		b.FellBack(time.Now().Add(-time.Second), "b")
 		require.Equal(t, time.Now().Add(-2*time.Second), b.OldestOfAll(time.Now(), nil), "it stands behind older ones")
 
+		// One that is forgotten meanwhile, or was never known, costs nothing.
+		b.Reached(time.Now(), "unknown")
+		b.FellBack(time.Now(), "unknown")
+		require.Equal(t, time.Now().Add(-time.Minute), b.Oldest(time.Now(), []string{"unknown"}))
+
 		// Queues that nobody reads any more are forgotten.
 		for i := range 10_000 {
 			b.Begin([]string{fmt.Sprint(i)}, time.Now())
